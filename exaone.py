@@ -1,0 +1,345 @@
+"""What EXAONE 3 is to Transformers: a Llama whose parts have other names. No remote code.
+
+Importing this module registers the model type `exaone`, after which `AutoConfig` and
+`AutoModelForCausalLM.from_pretrained("LGAI-EXAONE/EXAONE-3.0-7.8B-Instruct")` read the hub's files as
+they stand, in bfloat16 or in 4-bit, and `save_pretrained` writes EXAONE's names again. The loaders
+below work for any causal language model of the hub.
+
+Run as a script it writes a stand-in: a tiny random EXAONE in the hub's file layout, on which the
+tests and `make rehearse` run the whole pipeline without a GPU, a network or a licence to accept.
+
+    python exaone.py OUT_DIR
+"""
+import argparse
+import json
+import logging
+import shutil
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from httpx2 import HTTPError
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (DryRunError, GatedRepoError, HfHubHTTPError, HFValidationError,
+                                    LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError)
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import (AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig,
+                          LlamaForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast)
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
+
+from data_processing import (InputError, SYSTEM_PROMPTS, create_chat_dataset, get_id2label, load_split,
+                             replace_folder, run_script)
+
+ADAPTER = "EXAONE-3.0-7.8B-KLUE-NER-LoRA"  # the licence wants a name that begins with EXAONE
+ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors", "added_tokens.json", "chat_template.jinja",
+                 "merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
+                 "tokenizer_config.json", "vocab.json"]
+EXAONE = "LGAI-EXAONE/EXAONE-3.0-7.8B-Instruct"
+MODEL_FILES = ["*.json", "*.jinja", "*.safetensors", "*.model", "merges.txt"]
+LARGEST_CPU_MODEL = 1_000_000_000  # parameters; an epoch of a larger one takes days without a GPU
+
+# On some CPUs bitsandbytes asks for a package that fetches native code from the hub: not here.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+# PEFT and TRL still say it the old way.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+
+
+class ExaoneConfig(PreTrainedConfig):
+    """EXAONE 3's `config.json` under its own field names; Llama's modules read it through `attribute_map`.
+
+    The defaults are EXAONE-3.0-7.8B-Instruct's (7,818,448,896 parameters).
+    """
+
+    model_type = "exaone"
+    keys_to_ignore_at_inference = ["past_key_values"]
+    default_theta = 500_000.0
+    attribute_map = {
+        "num_hidden_layers": "num_layers",
+        "rms_norm_eps": "layer_norm_epsilon",
+        "hidden_act": "activation_function",
+    }
+
+    vocab_size: int = 102400
+    hidden_size: int = 4096
+    intermediate_size: int = 14336
+    num_layers: int = 32
+    num_attention_heads: int = 32
+    num_key_value_heads: int = 8
+    head_dim: int | None = None
+    activation_function: str = "silu"
+    max_position_embeddings: int = 4096
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float = 0.02
+    attention_dropout: float = 0.0
+    use_cache: bool = True
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 361
+    tie_word_embeddings: bool = False
+    rope_parameters: dict | None = None
+    attention_bias: bool = False
+    mlp_bias: bool = False
+
+    def __post_init__(self, **kwargs):
+        if self.head_dim is None:
+            self.head_dim = self.hidden_size // self.num_attention_heads
+        super().__post_init__(**kwargs)
+
+    def to_dict(self) -> dict:
+        """Rotary settings go out as EXAONE's `rope_theta` and `rope_scaling`, as they came in."""
+        fields = super().to_dict()
+        rope = dict(fields.pop("rope_parameters"))
+        fields["rope_theta"] = rope.pop("rope_theta")
+        fields["rope_scaling"] = rope if rope["rope_type"] != "default" else None
+        return fields
+
+
+class ExaoneForCausalLM(LlamaForCausalLM):
+    """Llama, computed by Transformers' own modules, from EXAONE's configuration and weights."""
+
+    config: ExaoneConfig
+
+
+AutoConfig.register("exaone", ExaoneConfig)
+AutoModelForCausalLM.register(ExaoneConfig, ExaoneForCausalLM)
+# Loading applies each renaming in this order, saving takes them backwards.
+register_checkpoint_conversion_mapping("exaone", [WeightRenaming(exaone, llama) for exaone, llama in [
+    ("transformer.wte.", "model.embed_tokens."),
+    ("transformer.ln_f.", "model.norm."),
+    ("transformer.h.", "model.layers."),
+    (".ln_1.", ".input_layernorm."),
+    (".ln_2.", ".post_attention_layernorm."),
+    (".attn.attention.", ".self_attn."),
+    (".self_attn.out_proj.", ".self_attn.o_proj."),
+    (".mlp.c_fc_0.", ".mlp.gate_proj."),
+    (".mlp.c_fc_1.", ".mlp.up_proj."),
+    (".mlp.c_proj.", ".mlp.down_proj."),
+]])
+
+
+def is_exaone(name: str) -> bool:
+    """Whether a base model is an EXAONE, whose licence wants derived models named EXAONE…
+
+    `name` is a hub id or a local folder, whose `config.json` is looked at.
+    """
+    config = Path(name) / "config.json"
+    if config.is_file():
+        return json.loads(config.read_text(encoding="utf-8")).get("model_type", "").startswith("exaone")
+    return "exaone" in name.lower()
+
+
+@contextmanager
+def explain_hub_errors(name: str):
+    """Turn what the hub answers about a repository into an InputError that says what to do."""
+    page = f"{constants.ENDPOINT}/{name}"
+    try:
+        yield
+    except GatedRepoError:
+        raise InputError(f"{name} is gated and this machine has no access to it. Accept its terms on {page}, "
+                         "then log in: hf auth login") from None
+    except RevisionNotFoundError:
+        raise InputError(f"{name} has no such revision; see {page}/commits") from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise InputError(f"{name}: no such folder, and nothing of that name on the hub that this login may see. "
+                         "Check the name; if it is private, log in: hf auth login") from None
+    except (HTTPError, OSError) as error:
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        if status == 401:
+            raise InputError("the hub does not accept this machine's token. Log in again: hf auth login, or renew "
+                             "HF_TOKEN") from None
+        if status == 403:
+            raise InputError(f"{name}: this login has no right to it. Use a token that may write there: "
+                             "hf auth login") from None
+        what = f"answered with an error ({status})" if status else f"cannot be reached ({type(error).__name__})"
+        raise InputError(f"{name}: the hub {what} and the cache holds no complete copy. Check the network and try "
+                         "again; `make rehearse` runs without one") from None
+
+
+def check_base(name: str, revision: str | None = None) -> str | None:
+    """Check that a base model can be had, before anything is downloaded; return its commit on the hub.
+
+    Looked at: the folder or repository exists, the account may read it, the disk holds what is still
+    to be downloaded. Returns None for a local folder. Without a network a complete copy in the cache
+    will do. Raises InputError.
+    """
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise InputError(f"{name}: holds no config.json, so it is not a model's folder")
+        return None
+    with explain_hub_errors(name):
+        try:
+            files = snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES, dry_run=True)
+        except DryRunError as unreachable:
+            try:
+                return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES,
+                                              local_files_only=True)).name
+            except LocalEntryNotFoundError:
+                raise unreachable.__cause__ or unreachable
+        HfApi().auth_check(name)
+    missing = sum(file.file_size or 0 for file in files if file.will_download)
+    cache = Path(constants.HF_HUB_CACHE)
+    disk = next(folder for folder in [cache, *cache.parents] if folder.exists())
+    free = shutil.disk_usage(disk).free
+    if missing > free:
+        raise InputError(f"{name}: {missing / 1e6:,.1f} MB to download, but {cache} has {free / 1e6:,.1f} MB free. "
+                         "Free some, or set HF_HOME to a folder on a larger disk")
+    return files[0].commit_hash
+
+
+def load_config(name: str, revision: str | None = None) -> PreTrainedConfig:
+    """A base model's configuration. Raises InputError where only remote code could read it."""
+    try:
+        return AutoConfig.from_pretrained(name, revision=revision)
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{name}: Transformers cannot read its configuration without running the repository's "
+                         f"code, which this project never does ({str(error).splitlines()[0]})") from error
+
+
+def build_empty(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model of a configuration without its weights, to count on."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def find_projections(model: PreTrainedModel) -> list[torch.nn.Linear]:
+    """The linear layers but the head: what 4-bit quantisation packs and LoRA adapts. Seven a layer in EXAONE."""
+    head = model.get_output_embeddings()
+    return [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
+
+
+def check_device(name: str, model: PreTrainedModel, precision: str, working_bytes: float) -> None:
+    """Check that this machine can hold a model and `working_bytes` beside it. Raises InputError.
+
+    Weights take 2 bytes a parameter in bfloat16 and 4 in float32; in NF4 the projections take 4.127 bits
+    (QLoRA, section 3: double quantisation) and the rest stays in bfloat16.
+    """
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    packed = sum(layer.weight.numel() for layer in find_projections(model))
+    weights = {"nf4": 2 * (parameters - packed) + 4.127 / 8 * packed,
+               "bfloat16": 2 * parameters, "float32": 4 * parameters}[precision]
+    needed = weights + working_bytes
+    if not torch.cuda.is_available():
+        if parameters > LARGEST_CPU_MODEL:
+            raise InputError(f"{name} has {parameters / 1e9:.1f} billion parameters and needs a CUDA GPU with about "
+                             f"{needed / 1e9:.0f} GB free; there is none here. Rent one of 24 GB, such as an "
+                             "RTX 4090, or see the whole pipeline at work without one: make rehearse")
+        return
+    if torch.cuda.device_count() > 1 and PartialState().num_processes == 1:
+        raise InputError(f"{torch.cuda.device_count()} GPUs are visible to one process. Choose one of them: "
+                         "CUDA_VISIBLE_DEVICES=0")
+    device = PartialState().device
+    free, _ = torch.cuda.mem_get_info(device)
+    if needed > free:
+        raise InputError(f"{name} needs about {needed / 1e9:.0f} GB of GPU memory; {torch.cuda.get_device_name(device)} "
+                         f"has {free / 1e9:.0f} GB free. End what else runs on it (nvidia-smi), lower --batch_size, "
+                         "or rent a card of 24 GB, such as an RTX 4090")
+
+
+def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """A base model's tokenizer, padding included.
+
+    EXAONE's is read from its `tokenizer.json` alone: AutoTokenizer would rebuild the class that its
+    configuration names and lose the file's own normaliser and pre-tokeniser (transformers issue 45920).
+    """
+    loader = PreTrainedTokenizerFast if is_exaone(name) else AutoTokenizer
+    tokenizer = loader.from_pretrained(name, revision=revision)
+    if tokenizer.chat_template is None:
+        raise InputError(f"{name} has no chat template, so it cannot be asked anything; choose an instruct model")
+    if tokenizer.pad_token is None:
+        # Only models without a padding token of their own come here. Padding carries neither attention nor loss.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def find_end_tokens(name: str, tokenizer: PreTrainedTokenizerBase, revision: str | None = None) -> list[int]:
+    """Ids at which a model stops: the tokenizer's EOS and those of `generation_config.json`, where there is one."""
+    ends = {tokenizer.eos_token_id}
+    try:
+        listed = GenerationConfig.from_pretrained(name, revision=revision).eos_token_id
+    except OSError:
+        listed = None
+    ends.update([listed] if isinstance(listed, int) else listed or [])
+    return sorted(ends)
+
+
+def load_model(name: str, revision: str | None = None, precision: str = "nf4") -> PreTrainedModel:
+    """A base model on this process's device: `nf4` (4-bit, double quantisation, bfloat16 compute), or unquantised."""
+    quantization = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                                      bnb_4bit_compute_dtype=torch.bfloat16)
+    return AutoModelForCausalLM.from_pretrained(
+        name,
+        revision=revision,
+        dtype=torch.float32 if precision == "float32" else torch.bfloat16,
+        quantization_config=quantization if precision == "nf4" else None,
+        device_map={"": PartialState().local_process_index if torch.cuda.is_available() else "cpu"},
+    )
+
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if loop.first and message['role'] != 'system' -%}{{ '[|system|][|endofturn|]\n' }}{%- endif -%}"
+    "{{ '[|' + message['role'] + '|]' + message['content'] + ('\n' if message['role'] == 'user' else '[|endofturn|]\n') }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '[|assistant|]' }}{%- endif -%}"
+)
+
+
+def train_tokenizer(texts: list[str], vocab_size: int = 2000) -> Tokenizer:
+    """A byte-level BPE with EXAONE's special tokens, [PAD] 0 and [BOS] 1 as there."""
+    tokenizer = Tokenizer(models.BPE(unk_token=None))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocab_size, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["[PAD]", "[BOS]", "[EOS]", "[UNK]", "[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]"]))
+    return tokenizer
+
+
+def write_stand_in(folder: Path) -> None:
+    """Write a tiny random EXAONE in the hub's file layout: what the real repository holds, in small.
+
+    Its configuration names remote code and a tokenizer class that would read it wrongly, as the hub's does.
+    The weights are wide enough (standard deviation 0.15) for a frozen head that LoRA can steer.
+    """
+    rows = load_split(str(Path(__file__).parent / "data" / "sample"), "train")
+    chats = create_chat_dataset(rows, get_id2label(rows))
+    texts = [*SYSTEM_PROMPTS.values(), *(message["content"] for chat in chats for message in chat["messages"][1:])]
+    backend = train_tokenizer(texts)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", bos_token="[BOS]",
+                                        eos_token="[|endofturn|]", unk_token="[UNK]")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    config = ExaoneConfig(
+        vocab_size=backend.get_vocab_size(), hidden_size=128, intermediate_size=256, num_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024, initializer_range=0.15,
+        eos_token_id=tokenizer.eos_token_id, architectures=["ExaoneForCausalLM"])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ExaoneForCausalLM(config)
+    patches = {
+        "config.json": {"auto_map": {"AutoConfig": "configuration_exaone.ExaoneConfig",
+                                     "AutoModelForCausalLM": "modeling_exaone.ExaoneForCausalLM"}},
+        "tokenizer_config.json": {"tokenizer_class": "GPT2Tokenizer"},
+    }
+    with replace_folder(folder, "config.json") as part:
+        model.save_pretrained(part, max_shard_size="1MB")
+        tokenizer.save_pretrained(part)
+        backend.model.save(str(part))  # vocab.json and merges.txt
+        for name, fields in patches.items():
+            saved = json.loads((part / name).read_text(encoding="utf-8"))
+            (part / name).write_text(json.dumps(saved | fields, indent=2) + "\n", encoding="utf-8")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{folder}: a random EXAONE of {parameters:,} parameters, {config.vocab_size:,} tokens")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out_dir", type=Path, metavar="OUT_DIR", help="folder for the stand-in; made if need be")
+    write_stand_in(parser.parse_args(argv).out_dir)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,267 @@
+"""What the loss covers, what is trained, what a killed run leaves, and what is checked before and after."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import train
+from conftest import ROOT
+from data_processing import InputError
+from exaone import find_end_tokens, load_model, load_tokenizer
+
+SHORT = ["--batch_size", "4", "--gradient_accumulation", "1", "--epochs", "2", "--save_steps", "4", "--logging_steps", "1"]
+
+
+def arguments(stand_in, chats_file, folder, *more) -> list[str]:
+    return ["--model", str(stand_in), "--data", str(chats_file), "--output_dir", str(folder / "adapter"),
+            "--checkpoint_dir", str(folder / "results"), *more]
+
+
+@pytest.fixture(scope="module")
+def trainer(stand_in, chats_file, tmp_path_factory):
+    """The trainer as main() builds it, before the first step."""
+    args = train.parse_args(arguments(stand_in, chats_file, tmp_path_factory.mktemp("run")))
+    tokenizer = load_tokenizer(args.model)
+    dataset = train.encode_chats(train.load_chats(args.data), tokenizer, find_end_tokens(args.model, tokenizer), 1024)
+    return train.build_trainer(load_model(args.model), tokenizer, dataset, None, args)
+
+
+def test_loss_covers_the_answer_and_its_end_marker_alone(trainer, chats_file):
+    """Looked at in the batches that the model is given, after everything that TRL does to a data set."""
+    tokenizer = trainer.processing_class
+    expected = {messages[1]["content"]: messages for messages in train.load_chats(chats_file)}
+    seen = 0
+    for batch in trainer.get_train_dataloader():
+        for input_ids, labels, attended in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+            length = attended.sum()
+            text = tokenizer.decode(input_ids[:length])
+            messages = expected[text.split("[|user|]")[1].split("\n[|assistant|]")[0]]
+            answer = messages[2]["content"] + "[|endofturn|]"
+            assert text == (f"[|system|]{messages[0]['content']}[|endofturn|]\n[|user|]{messages[1]['content']}\n"
+                            f"[|assistant|]{answer}")
+            under_loss = labels != -100
+            assert tokenizer.decode(labels[under_loss]) == answer
+            assert torch.equal(labels[under_loss], input_ids[under_loss])
+            assert labels[length - 1] == tokenizer.eos_token_id and not under_loss[length:].any()
+            assert (input_ids[length:] == tokenizer.pad_token_id).all() and tokenizer.pad_token == "[PAD]"
+            seen += 1
+    assert seen == 24
+
+
+def test_template_s_newline_is_what_is_left_off(trainer):
+    messages = [{"role": "user", "content": "봄"}, {"role": "assistant", "content": "{}"}]
+    tokenizer = trainer.processing_class
+    row = train.encode_chat(messages, tokenizer, [tokenizer.eos_token_id])
+    whole = tokenizer.apply_chat_template(messages)["input_ids"]
+    assert tokenizer.decode(whole[len(row["input_ids"]):]) == "\n"
+
+
+@pytest.mark.parametrize("template, message", [
+    ("{% for m in messages %}{{ m['content'] }}{% endfor %}", "no end marker"),
+    ("{% for m in messages %}{{ loop.length }}{{ m['content'] }}[|endofturn|]{% endfor %}", "differently once an answer follows"),
+])
+def test_chat_template_that_cannot_be_trained_on(trainer, template, message, monkeypatch):
+    monkeypatch.setattr(trainer.processing_class, "chat_template", template)
+    with pytest.raises(InputError, match=message):
+        train.encode_chat([{"role": "user", "content": "봄"}, {"role": "assistant", "content": "{}"}],
+                          trainer.processing_class, [trainer.processing_class.eos_token_id])
+
+
+def test_order_follows_from_seed_and_epoch(trainer):
+    lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
+    orders = []
+    for epoch in (0, 1):
+        order = train.EpochOrder(lengths, 4, seed=42)
+        order.set_epoch(epoch)
+        torch.rand(1)
+        orders.append(list(order))
+        assert orders[-1] == list(order) and sorted(orders[-1]) == list(range(24))
+    assert orders[0] != orders[1]
+
+
+def test_batches_hold_chats_of_similar_length():
+    lengths = [50 + 37 * i % 151 for i in range(400)]
+
+    def spread(order) -> float:
+        return sum(max(lengths[i] for i in batch) - min(lengths[i] for i in batch)
+                   for batch in (order[i:i + 4] for i in range(0, 400, 4)))
+
+    grouped, plain = (list(train.EpochOrder(lengths, size, seed=42)) for size in (16, None))
+    assert sorted(grouped) == sorted(plain) == list(range(400))
+    assert spread(grouped) < 0.2 * spread(plain)
+
+
+def test_post_s_hyperparameters_are_the_defaults(trainer):
+    config, lora = trainer.args, trainer.model.peft_config["default"]
+    assert (lora.r, lora.lora_alpha, lora.lora_dropout) == (32, 16, 0.05)
+    assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (4, 4)
+    assert (config.learning_rate, config.lr_scheduler_type, config.warmup_steps) == (2e-4, "cosine", 0.03)
+    assert (config.num_train_epochs, config.save_steps, config.logging_steps) == (1, 500, 50)
+    assert (config.weight_decay, config.max_grad_norm, config.bf16) == (0.001, 0.3, True)
+    assert trainer.group_by_length
+    cuda = torch.cuda.is_available()
+    assert config.optim == ("paged_adamw_32bit" if cuda else "adamw_torch")
+    assert config.activation_checkpointing is cuda
+
+
+def test_all_seven_projections_of_every_layer_are_trained(adapter):
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    expected = {f"base_model.model.model.layers.{layer}.{part}.lora_{side}.weight"
+                for layer in (0, 1) for side in "AB"
+                for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                             "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")}
+    assert tensors.keys() == expected
+    assert all(tensor.abs().sum() > 0 and tensor.dtype == torch.float32 for tensor in tensors.values())
+
+
+def test_adapter_folder_says_how_it_came_to_be(adapter, stand_in, chats_file):
+    record = json.loads((adapter / "training.json").read_text(encoding="utf-8"))
+    source = json.loads(chats_file.with_name("train.source.json").read_text(encoding="utf-8"))
+    assert record["base"] == {"name": str(stand_in), "revision": None}
+    assert record["data"] == {"sha256": source["sha256"], "source": source}
+    assert record["settings"]["lora_r"] == 32 and record["settings"]["max_steps"] == 120
+    assert record["versions"].keys() == {"python", *train.PACKAGES}
+    assert record["steps"] == 120 and any("loss" in line for line in record["log"])
+    assert {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"} <= {p.name for p in adapter.iterdir()}
+    assert list((adapter.parent / "results" / "runs").rglob("events.out.tfevents.*"))
+
+
+def start(command: list[str], log) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, ROOT / "train.py", *command], stdout=log, stderr=subprocess.STDOUT)
+
+
+@pytest.fixture(scope="module")
+def unbroken(stand_in, chats_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    train.main(arguments(stand_in, chats_file, folder, *SHORT))
+    return (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("moment", ["before the first checkpoint", "while one is written", "in the first epoch",
+                                    "in the second epoch"])
+def test_killed_run_resumes_to_the_same_adapter(stand_in, chats_file, tmp_path, unbroken, moment, capfd):
+    """12 steps, 6 an epoch, dropout and length grouping on; SIGKILL, then --resume. Equal to the bit."""
+    command = arguments(stand_in, chats_file, tmp_path, *SHORT)
+    results, log = tmp_path / "results", tmp_path / "log"
+    reached = {
+        "before the first checkpoint": lambda: log.read_text().count("'loss'") >= 1,
+        "while one is written": lambda: (results / "checkpoint-4").exists(),
+        "in the first epoch": lambda: (results / "checkpoint-4" / "files.json").exists(),
+        "in the second epoch": lambda: (results / "checkpoint-8" / "files.json").exists(),
+    }[moment]
+    with log.open("w") as output:
+        process = start(command, output)
+        deadline = time.monotonic() + 120
+        while not reached() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, log.read_text()
+    assert not (tmp_path / "adapter").exists()
+
+    train.main([*command, "--resume"])
+    assert ("resuming from" in capfd.readouterr().out) == moment.startswith("in the")
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == unbroken
+
+
+def test_damaged_checkpoint_is_passed_over(stand_in, chats_file, tmp_path, unbroken, capfd):
+    command = arguments(stand_in, chats_file, tmp_path, *SHORT)
+    train.main(command)
+    (tmp_path / "adapter" / "adapter_model.safetensors").unlink()
+    last = max((tmp_path / "results").glob("checkpoint-*"), key=os.path.getmtime)
+    with (last / "optimizer.pt").open("r+b") as file:
+        file.truncate(1000)
+    train.main([*command, "--resume"])
+    out = capfd.readouterr().out
+    assert "checkpoint-12 is not whole" in out and "resuming from" in out and "checkpoint-8" in out
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == unbroken
+
+
+def test_run_is_not_mixed_with_another(stand_in, chats_file, tmp_path):
+    command = arguments(stand_in, chats_file, tmp_path, "--max_steps", "1", "--save_steps", "1",
+                        "--warmup", "0")
+    train.main(command)
+    with pytest.raises(InputError, match="holds checkpoint-1 of an earlier run. Go on with it: --resume"):
+        train.main(command)
+    with pytest.raises(InputError, match=r"begun otherwise.*\n  settings.learning_rate: 0.0002 then, 0.001 now"):
+        train.main([*command, "--resume", "--learning_rate", "1e-3"])
+
+
+GOOD = '{"messages": [{"role": "user", "content": "봄"}, {"role": "assistant", "content": "{}"}]}\n'
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "train.jsonl: not found. Write it first: python data_processing.py"),
+    ("", "holds no chat"),
+    (GOOD + '{"messages": [{"role": "user"\n', r"train.jsonl:2: expected .*JSONDecodeError"),
+    (GOOD + '{"text": "봄"}\n', r"train.jsonl:2: expected .*KeyError: 'messages'"),
+    (GOOD + '["messages"]\n', r"train.jsonl:2: expected .*TypeError"),
+    (GOOD.replace("assistant", "user"), "train.jsonl:1: expected the roles system, user, assistant, found user, user"),
+    (GOOD.replace('"{}"', "{}"), "train.jsonl:1: every content must be a string"),
+])
+def test_bad_chats_are_told_before_any_model_loads(tmp_path, content, message, monkeypatch):
+    monkeypatch.setattr(train, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    path = tmp_path / "train.jsonl"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        train.main(["--data", str(path), "--output_dir", str(tmp_path / "adapter")])
+
+
+def test_bad_places_are_told_before_any_model_loads(stand_in, chats_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "thesis.txt").touch()
+    with pytest.raises(InputError, match="holds other things"):
+        train.main(arguments(stand_in, chats_file, tmp_path))
+    with pytest.raises(InputError, match="cannot be written"):
+        train.main([*arguments(stand_in, chats_file, tmp_path), "--output_dir", "/proc/adapter"])
+    with pytest.raises(InputError, match="longer than --max_length 10 tokens"):
+        train.main([*arguments(stand_in, chats_file, tmp_path / "new"), "--max_length", "10"])
+
+
+def test_long_chats_are_left_out_and_counted(trainer, chats_file, capsys):
+    chats = train.load_chats(chats_file)
+    lengths = sorted(len(train.encode_chat(chat, trainer.processing_class, [7])["input_ids"]) for chat in chats)
+    dataset = train.encode_chats(chats, trainer.processing_class, [7], max_length=lengths[20])
+    left_out = sum(length > lengths[20] for length in lengths)
+    assert left_out and len(dataset) == 24 - left_out
+    assert f"{left_out} left out as longer than {lengths[20]} tokens" in capsys.readouterr().out
+
+
+def test_adapter_that_is_not_the_trained_one_is_refused(trainer, tmp_path):
+    """In turn: untrained; trained but saved with a change; saved without a tensor; trained and saved."""
+    model, row = trainer.model, trainer.train_dataset[0]
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    with pytest.raises(RuntimeError, match="the adapter is empty"):
+        train.check_adapter(model, tmp_path, row)
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(1e-30)
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    with pytest.raises(RuntimeError, match="does not change the model's answer"):
+        train.check_adapter(model, tmp_path, row)
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.01)
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    train.check_adapter(model, tmp_path, row)
+
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(path)
+    name = sorted(tensors)[0]
+    save_file(tensors | {name: tensors[name] + 1}, path)
+    with pytest.raises(RuntimeError, match="1 saved tensors are not the trained ones"):
+        train.check_adapter(model, tmp_path, row)
+    save_file({key: tensor for key, tensor in tensors.items() if key != name}, path)
+    with pytest.raises(RuntimeError, match="1 saved tensors are not the trained ones"):
+        train.check_adapter(model, tmp_path, row)

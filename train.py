@@ -1,0 +1,356 @@
+"""Step 2: fine-tune a causal language model on the chats with QLoRA; EXAONE-3.0-7.8B-Instruct by default.
+
+Reads `data/train.jsonl` (step 1). Writes checkpoints and TensorBoard logs to `results`, then the adapter,
+the tokenizer and `training.json` (settings, library versions, revisions, the data's fingerprint) to
+`EXAONE-3.0-7.8B-KLUE-NER-LoRA`. One CUDA GPU of 24 GB; small models train on a CPU too.
+
+    python train.py
+    python train.py --resume        go on from the last whole checkpoint after an interruption
+"""
+# exaone before peft: it quiets what bitsandbytes logs when peft imports it.
+from exaone import (ADAPTER, EXAONE, build_empty, check_base, check_device, find_end_tokens, find_projections,
+                    load_config, load_model, load_tokenizer)
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import load_file
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_pt_utils import get_length_grouped_indices
+from trl import SFTConfig, SFTTrainer
+
+from data_processing import InputError, check_replaceable, replace_folder, run_script, source_path, write_whole
+
+PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
+# These may differ between a run and its resumption: they decide where things go, not what is learned.
+FREE_ON_RESUME = {"resume", "data", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"}
+
+
+def load_chats(path: Path) -> list[list[dict]]:
+    """The chats of a JSON-lines file: lists of messages, ending with the assistant's answer.
+
+    Raises InputError with file and line if one is malformed.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not found. Write it first: python data_processing.py")
+    chats = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        try:
+            messages = json.loads(line)["messages"]
+            roles = [message["role"] for message in messages]
+            contents = [message["content"] for message in messages]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}:{number}: expected {{\"messages\": [{{\"role\": …, \"content\": …}}, …]}} "
+                             f"({type(error).__name__}: {error}). Write the file anew: python data_processing.py") from None
+        if roles not in (["user", "assistant"], ["system", "user", "assistant"]):
+            raise InputError(f"{path}:{number}: expected the roles system, user, assistant, found {', '.join(map(str, roles))}")
+        if not all(isinstance(content, str) for content in contents):
+            raise InputError(f"{path}:{number}: every content must be a string")
+        chats.append(messages)
+    if not chats:
+        raise InputError(f"{path}: holds no chat. Write it anew: python data_processing.py")
+    return chats
+
+
+def encode_chat(messages: list[dict], tokenizer: PreTrainedTokenizerBase, end_tokens: list[int]) -> dict:
+    """Token ids of a chat up to its end marker, and labels that cover the answer and that marker alone.
+
+    Returns `input_ids` and `labels`, two lists of one length; -100 labels carry no loss. What the template
+    writes after the marker (EXAONE's newline) is left off: at inference nothing follows it.
+    Raises InputError if the chat template does not lead from the prompt to the answer to an end marker.
+    """
+    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True)["input_ids"]
+    chat = tokenizer.apply_chat_template(messages)["input_ids"]
+    if chat[:len(prompt)] != prompt:
+        raise InputError("the chat template writes a prompt differently once an answer follows it: the model would "
+                         "learn to answer a prompt that it never sees. Choose another --model")
+    ends = [i for i in range(len(prompt), len(chat)) if chat[i] in end_tokens]
+    if not ends:
+        raise InputError("the chat template writes no end marker after an answer: the model would never learn to "
+                         "stop. Choose another --model")
+    length = ends[0] + 1
+    return {"input_ids": chat[:length], "labels": [-100] * len(prompt) + chat[len(prompt):length]}
+
+
+def encode_chats(chats: list[list[dict]], tokenizer: PreTrainedTokenizerBase, end_tokens: list[int],
+                 max_length: int) -> Dataset:
+    """The training set. Chats over `max_length` tokens are left out and counted: cut answers teach cut answers."""
+    rows = [encode_chat(messages, tokenizer, end_tokens) for messages in tqdm(chats, desc="tokens", unit="chat")]
+    kept = [row for row in rows if len(row["input_ids"]) <= max_length]
+    if not kept:
+        raise InputError(f"every chat is longer than --max_length {max_length} tokens "
+                         f"(the shortest has {min(len(row['input_ids']) for row in rows)})")
+    tokens = sum(len(row["input_ids"]) for row in kept)
+    answers = sum(label != -100 for row in kept for label in row["labels"])
+    print(f"chats: {len(kept):,}, {tokens / len(kept):.0f} tokens each, {answers / tokens:.0%} of them under the loss; "
+          f"{len(rows) - len(kept):,} left out as longer than {max_length} tokens")
+    return Dataset.from_list(kept)
+
+
+def describe_run(args: argparse.Namespace, base_revision: str | None) -> dict:
+    """What decides a run's result: settings, library versions, the base model and the data."""
+    fingerprint = hashlib.sha256(args.data.read_bytes()).hexdigest()
+    source = source_path(args.data)
+    source = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
+    return {
+        "base": {"name": args.model, "revision": base_revision},
+        # Chats that were edited since they were written are no longer what their source says.
+        "data": {"sha256": fingerprint, "source": source if source.get("sha256") == fingerprint else None},
+        "settings": {name: value for name, value in sorted(vars(args).items()) if name not in FREE_ON_RESUME},
+        "versions": {"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES},
+    }
+
+
+def check_checkpoint_dir(folder: Path, run: dict, resume: bool) -> Path | None:
+    """The checkpoint to go on from, if any. Raises InputError if `folder` holds another run's."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    if not resume:
+        if checkpoints:
+            raise InputError(f"{folder} holds {checkpoints[0].name} of an earlier run. Go on with it: --resume; "
+                             f"start anew: delete {folder} or name another --checkpoint_dir")
+        return None
+    record = folder / "training.json"
+    if record.is_file() and (began := json.loads(record.read_text(encoding="utf-8"))) != run:
+        changed = [f"{part}.{name}: {began[part].get(name)} then, {run[part].get(name)} now" for part in run
+                   for name in sorted(began[part].keys() | run[part].keys())
+                   if began[part].get(name) != run[part].get(name)]
+        raise InputError(f"{folder} holds a run that was begun otherwise; resuming would mix the two:\n  "
+                         + "\n  ".join(changed))
+    for checkpoint in checkpoints:
+        if is_whole(checkpoint):
+            print(f"resuming from {checkpoint}")
+            return checkpoint
+        print(f"{checkpoint} is not whole; looking at the one before")
+    print("no checkpoint to resume from: starting at the first step")
+    return None
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a checkpoint but the seal itself."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.iterdir()) if path.name != "files.json"}
+
+
+def is_whole(checkpoint: Path) -> bool:
+    seal = checkpoint / "files.json"
+    return seal.is_file() and json.loads(seal.read_text(encoding="utf-8")) == hash_files(checkpoint)
+
+
+class SealCheckpoint(TrainerCallback):
+    """Writes a checkpoint's file hashes once all of it is there: what a killed process left half is told by their lack."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_whole(folder / "files.json", json.dumps(hash_files(folder), indent=2))
+
+
+def estimate_working_bytes(model: PreTrainedModel, args: argparse.Namespace) -> float:
+    """GPU memory beside the weights, roughly: adapter, gradient and two Adam moments in float32, 1 GB per 4,096
+    tokens of a micro-batch with checkpointing (seven times that per 1,024 without), 1 GB for CUDA itself."""
+    adapter = sum(args.lora_r * (layer.in_features + layer.out_features) for layer in find_projections(model))
+    tokens = args.batch_size * args.max_length
+    return 16 * adapter + (1e9 * tokens / 4096 if args.activation_checkpointing else 7e9 * tokens / 1024) + 1e9
+
+
+class EpochOrder(torch.utils.data.Sampler):
+    """The order of the chats, which follows from seed and epoch alone.
+
+    Transformers' own sampler draws from the global generator, whose state dropout has moved on by the second
+    epoch: a run resumed there would see other batches than an unbroken one.
+    """
+
+    def __init__(self, lengths: list[int], group_size: int | None, seed: int):
+        self.lengths, self.group_size, self.seed, self.epoch = lengths, group_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        if self.group_size is None:
+            return iter(torch.randperm(len(self.lengths), generator=generator).tolist())
+        return iter(get_length_grouped_indices(self.lengths, self.group_size, generator=generator))
+
+
+class ChatTrainer(SFTTrainer):
+    """TRL's trainer with our order of chats."""
+
+    group_by_length = True
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochOrder:
+        lengths = [len(input_ids) for input_ids in self.train_dataset["input_ids"]]
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return EpochOrder(lengths, batch if self.group_by_length else None, self.args.seed)
+
+
+def build_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train_dataset: Dataset,
+                  base_revision: str | None, args: argparse.Namespace) -> SFTTrainer:
+    """TRL's trainer over a fresh LoRA on every projection of `model`."""
+    lora = LoraConfig(
+        r=args.lora_r,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules="all-linear",
+        bias="none",
+        task_type="CAUSAL_LM",
+        revision=base_revision,
+    )
+    config = SFTConfig(
+        output_dir=str(args.checkpoint_dir),
+        per_device_train_batch_size=args.batch_size,
+        gradient_accumulation_steps=args.gradient_accumulation,
+        learning_rate=args.learning_rate,
+        lr_scheduler_type=args.lr_scheduler,
+        warmup_steps=args.warmup,
+        num_train_epochs=args.epochs,
+        max_steps=args.max_steps,
+        optim=args.optim,
+        weight_decay=args.weight_decay,
+        max_grad_norm=args.max_grad_norm,
+        bf16=args.precision != "float32",
+        activation_checkpointing=args.activation_checkpointing,
+        use_cpu=not torch.cuda.is_available(),
+        max_length=None,  # encode_chats has seen to it
+        save_steps=args.save_steps,
+        save_total_limit=2,
+        logging_steps=args.logging_steps,
+        logging_nan_inf_filter=False,  # a loss that is not a number should be seen
+        report_to="tensorboard",
+        seed=args.seed,
+    )
+    trainer = ChatTrainer(model=model, args=config, train_dataset=train_dataset, processing_class=tokenizer,
+                          peft_config=lora, callbacks=[SealCheckpoint()])
+    trainer.group_by_length = args.group_by_length
+    # TRL keeps a 4-bit model's adapter in bfloat16, which a resumed run reads back as float32: the two would
+    # part. In float32 throughout they are the same to the bit.
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return trainer
+
+
+def score_answer(model: PreTrainedModel, row: dict) -> float:
+    """Mean log-probability that the model gives the tokens under the loss."""
+    input_ids = torch.tensor([row["input_ids"]], device=model.device)
+    labels = torch.tensor([row["labels"]], device=model.device)
+    with torch.inference_mode():
+        return -model(input_ids=input_ids, labels=labels).loss.item()
+
+
+def check_adapter(model, folder: Path, row: dict) -> None:
+    """Read an adapter back. Raises RuntimeError if it is empty, is not the one in `model`, or changes no answer.
+
+    The answer is a training chat's, scored with and without the adapter on the one copy of the base in memory;
+    as the saved tensors are the model's own to the bit, what holds for the one holds for the other.
+    """
+    trained, saved = get_peft_model_state_dict(model), load_file(folder / "adapter_model.safetensors")
+    untrained = [name for name, tensor in trained.items() if "lora_B" in name and not tensor.any()]
+    if not saved or untrained:
+        raise RuntimeError(f"the adapter is empty: {len(saved)} tensors, of which untrained: {untrained[:3]}")
+    different = [name for name in trained.keys() | saved.keys()
+                 if name not in saved or name not in trained or not torch.equal(saved[name], trained[name].cpu())]
+    if different:
+        raise RuntimeError(f"{len(different)} saved tensors are not the trained ones, such as {different[0]}")
+    model.eval()
+    with model.disable_adapter():
+        before = score_answer(model, row)
+    after = score_answer(model, row)
+    if after == before or math.isnan(after):
+        raise RuntimeError(f"the adapter does not change the model's answer (log-probability {before:.4f} without it, "
+                           f"{after:.4f} with it)")
+    print(f"adapter: {len(saved)} tensors, read back as trained; a training answer's mean log-probability a token "
+          f"goes from {before:.3f} to {after:.3f}")
+
+
+def save_adapter(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, run: dict, folder: Path) -> None:
+    """Write adapter, tokenizer and `training.json`, check them, and only then put them in `folder`'s place."""
+    with replace_folder(folder, "adapter_config.json") as part:
+        trainer.model.save_pretrained(part, save_embedding_layers=False)
+        (part / "README.md").unlink(missing_ok=True)  # PEFT's blank model card
+        tokenizer.save_pretrained(part)
+        write_whole(part / "training.json", json.dumps(
+            run | {"steps": trainer.state.global_step, "log": trainer.state.log_history}, ensure_ascii=False, indent=2))
+        check_adapter(trainer.model, part, trainer.train_dataset[0])
+    print(f"saved: {folder}")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    cuda = torch.cuda.is_available()
+
+    files = parser.add_argument_group("files")
+    files.add_argument("--data", type=Path, default=Path("data/train.jsonl"), metavar="FILE", help="chats (default: %(default)s)")
+    files.add_argument("--output_dir", type=Path, default=Path(ADAPTER), metavar="DIR",
+                       help="where the adapter goes; an adapter there is replaced (default: %(default)s)")
+    files.add_argument("--checkpoint_dir", type=Path, default=Path("results"), metavar="DIR",
+                       help="checkpoints and TensorBoard logs (default: %(default)s)")
+    files.add_argument("--save_steps", type=int, default=500, metavar="N", help="steps between checkpoints (default: %(default)s)")
+    files.add_argument("--logging_steps", type=int, default=50, metavar="N", help="steps between log lines (default: %(default)s)")
+    files.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint")
+
+    base = parser.add_argument_group("base model")
+    base.add_argument("--model", default=EXAONE, metavar="ID_OR_FOLDER", help="any causal LM with a chat template (default: %(default)s)")
+    base.add_argument("--revision", metavar="REV", help="its branch, tag or commit on the hub (default: the newest)")
+    base.add_argument("--precision", choices=["nf4", "bfloat16", "float32"], default="nf4",
+                      help="nf4 is QLoRA; the others train LoRA on the unquantised model (default: %(default)s)")
+
+    lora = parser.add_argument_group("LoRA, on every projection")
+    lora.add_argument("--lora_r", type=int, default=32, metavar="R", help="rank (default: %(default)s)")
+    lora.add_argument("--lora_alpha", type=int, default=16, metavar="A", help="scale, as alpha / rank (default: %(default)s)")
+    lora.add_argument("--lora_dropout", type=float, default=0.05, metavar="P", help="(default: %(default)s)")
+
+    recipe = parser.add_argument_group("recipe (the defaults are the post's)")
+    recipe.add_argument("--batch_size", type=int, default=4, metavar="N", help="chats a micro-batch (default: %(default)s)")
+    recipe.add_argument("--gradient_accumulation", type=int, default=4, metavar="N", help="micro-batches a step (default: %(default)s)")
+    recipe.add_argument("--learning_rate", type=float, default=2e-4, metavar="LR", help="peak (default: %(default)s)")
+    recipe.add_argument("--lr_scheduler", default="cosine", metavar="NAME", help="as Transformers names it (default: %(default)s)")
+    recipe.add_argument("--warmup", type=float, default=0.03, metavar="SHARE", help="steps, or below 1 their share (default: %(default)s)")
+    recipe.add_argument("--epochs", type=float, default=1, metavar="N", help="passes over the data (default: %(default)s)")
+    recipe.add_argument("--max_steps", type=int, default=-1, metavar="N", help="stop after N steps, whatever --epochs says")
+    recipe.add_argument("--max_length", type=int, default=1024, metavar="N", help="tokens; longer chats are left out (default: %(default)s)")
+    recipe.add_argument("--optim", default="paged_adamw_32bit" if cuda else "adamw_torch", metavar="NAME",
+                        help="as Transformers names it (default: paged_adamw_32bit on CUDA, else adamw_torch)")
+    recipe.add_argument("--weight_decay", type=float, default=0.001, metavar="W", help="(default: %(default)s)")
+    recipe.add_argument("--max_grad_norm", type=float, default=0.3, metavar="G", help="gradient clipping (default: %(default)s)")
+    recipe.add_argument("--group_by_length", action=argparse.BooleanOptionalAction, default=True,
+                        help="batches of chats of similar length (default: yes)")
+    recipe.add_argument("--activation_checkpointing", action=argparse.BooleanOptionalAction, default=cuda,
+                        help="less memory, about a third more time (default: yes on CUDA)")
+    recipe.add_argument("--seed", type=int, default=42, metavar="N", help="of adapter, order and dropout (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    chats = load_chats(args.data)
+    check_replaceable(args.output_dir, "adapter_config.json")
+    revision = check_base(args.model, args.revision)
+    run = describe_run(args, revision)
+    checkpoint = check_checkpoint_dir(args.checkpoint_dir, run, args.resume)
+    empty = build_empty(load_config(args.model, revision))
+    check_device(args.model, empty, args.precision, estimate_working_bytes(empty, args))
+    tokenizer = load_tokenizer(args.model, revision)
+    dataset = encode_chats(chats, tokenizer, find_end_tokens(args.model, tokenizer, revision), args.max_length)
+
+    write_whole(args.checkpoint_dir / "training.json", json.dumps(run, ensure_ascii=False, indent=2))
+    model = load_model(args.model, revision, args.precision)
+    trainer = build_trainer(model, tokenizer, dataset, revision, args)
+    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    save_adapter(trainer, tokenizer, run, args.output_dir)
+
+
+if __name__ == "__main__":
+    run_script(main)
