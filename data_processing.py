@@ -22,7 +22,7 @@ import tempfile
 import unicodedata
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -213,12 +213,10 @@ def tag_answer(json_str: str, tokens: Sequence[str]) -> tuple[list[str], dict]:
       breaks off; what was said whole is kept) or "unreadable" (no answer in it);
     - ``mentions``: everything the answer lists, in its order, each with ``label``, ``text`` and ``status``: "placed"
       (with ``start`` and ``end``, in characters of the sentence), "not found" or "unknown label";
-    - ``further``: other occurrences of those mentions that were tagged as well, with ``label``, ``text``, ``start``, ``end``.
+    - ``further``: occurrences no one listed that were tagged too, each with ``label``, ``text``, ``start`` and ``end``.
 
-    A token of several characters belongs to the first entity that touches it.
-
-    Reading takes time in proportion to the answer; finding at most in proportion to the number of different mentions
-    times the length of the sentence.
+    Where tokens are longer than a character, a token goes to the first entity that touches it. No string raises. The
+    time grows at most with the length of the answer plus (different mentions) × (length of the sentence).
     """
     read, said = read_answer(json_str)
     mentions = [
@@ -248,19 +246,17 @@ def write_tags(entities: list[tuple[int, int, str]], tokens: Sequence[str]) -> l
     return tags
 
 
-# Reading the answer. Objects and lists are both read as a Python list; what stands under a key is a (key, value) pair in
-# it. So a key may come twice, and a list whose "]" is missing gives no trouble.
+# Reading the answer. An object is read as a list too, of (key, value) pairs: so a key may come twice, and a list that
+# runs on into the next key because its "]" is missing does no harm.
 
 OPENING = re.compile(r"[{\[｛［]")
 MARKS = r"{}\[\],:｛｝［］，："
 QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "＂": "＂", "＇": "＇"}
 
-# A quote ends a string only where the structure goes on behind it: models forget to escape the quotes in a name.
+# A quote ends a string only if structure, a fence or nothing follows: models forget to escape the quotes in a name.
 GOES_ON = rf"\s*(?:[{MARKS}]|```|\Z)"
 STRINGS = {
-    opening: re.compile(
-        rf"{opening}((?:[^{closing}\\]|\\.|{closing}(?!{GOES_ON}))*){closing}(?={GOES_ON})", re.DOTALL
-    )
+    opening: re.compile(rf"{opening}((?:[^{closing}\\]|\\.|{closing}(?!{GOES_ON}))*){closing}(?={GOES_ON})", re.DOTALL)
     for opening, closing in QUOTES.items()
 }
 BARE = re.compile(rf"([^{MARKS}]+)(?=[{MARKS}])")
@@ -279,7 +275,7 @@ def read_answer(answer: str) -> tuple[str, list[tuple[str, str]]]:
     Plain JSON is trusted first; failing that, the first bracketed value in the text that can be an answer.
     """
     try:
-        # Numbers stay text, as written: 007 and a number of 10,000 digits are only looked for in the sentence.
+        # A number stays text: 1.50 is to be found as it was written, and one of 5,000 digits would raise.
         value = json.loads(answer, object_pairs_hook=list, parse_int=str, parse_float=str)
         if is_answer(value):
             return "json", list_mentions(value)
@@ -288,13 +284,13 @@ def read_answer(answer: str) -> tuple[str, list[tuple[str, str]]]:
     position = 0
     while opening := OPENING.search(answer, position):
         value, position, closed = scan_value(answer, opening.start())
-        if is_answer(value):
+        if is_answer(value) or not closed:
             return "repaired" if closed else "cut off", list_mentions(value)
     return "unreadable", []
 
 
 def is_answer(value: object) -> bool:
-    """Whether a value is an object, a list of objects or empty; prose has brackets too, as in "[1]"."""
+    """Whether a value is an object, a list of objects or empty. Others are brackets in prose, such as "[1]"."""
     if not isinstance(value, list):
         return False
     items = value + [item for inner in value if isinstance(inner, list) for item in inner]
@@ -308,10 +304,11 @@ def scan_value(text: str, position: int) -> tuple[list, int, bool]:
     whether it was closed. Of a value that breaks off, the string or word that was being said is left out.
     """
     whole: list = []
-    nested: list[tuple[str, list]] = []  # what is open: the mark that opened it and what it holds so far
+    nested: list[tuple[str, list]] = []  # what is still open: the mark that opened it and what it holds so far
     key = None
     while position < len(text):
         mark = text[position]
+        position += 1
         if mark in "{[｛［":
             items: list = []
             (nested[-1][1] if nested else whole).append(items if key is None else (key, items))
@@ -319,43 +316,40 @@ def scan_value(text: str, position: int) -> tuple[list, int, bool]:
             key = None
         elif mark in "}｝":
             while nested and nested.pop()[0] in "[［":
-                pass  # a list that was left open ends with its object
+                pass  # a list left open ends with its object
         elif mark in "]］":
             if nested[-1][0] in "[［":
                 nested.pop()
         elif not (mark.isspace() or mark in ",，:："):
-            atom = STRINGS.get(mark, BARE).match(text, position)
+            atom = STRINGS.get(mark, BARE).match(text, position - 1)
             if atom is None:
                 break
-            value = read_atom(atom)
-            colon = COLON.match(text, atom.end())
-            if colon:
-                key = value
+            if colon := COLON.match(text, atom.end()):
+                key = read_atom(atom)
             else:
-                nested[-1][1].append(value if key is None else (key, value))
+                nested[-1][1].append(read_atom(atom) if key is None else (key, read_atom(atom)))
                 key = None
-            position = (colon or atom).end() - 1
-        position += 1
+            position = (colon or atom).end()
         if not nested:
             return whole[0], position, True
     return whole[0], len(text), False
 
 
 def read_atom(atom: re.Match) -> str | None:
-    """The text of a string or a bare word; None for null and its like, as JSON has it."""
+    """The text of a string or bare word that was matched; None for null and its like, as JSON has it."""
     if atom.re is BARE:
         word = atom[1].strip()
         return None if word in NOTHING else word
-    return ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else ESCAPED.get(escape[2], escape[2]), atom[1])
+    return ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else ESCAPED.get(found[2], found[2]), atom[1])
 
 
 def list_mentions(answer: list) -> list[tuple[str, str]]:
-    """List the (label, text) pairs of an answer in its order, the labels we know by our names for them.
+    """List the (label, text) pairs of an answer, in its order and with the six labels under our names for them.
 
-    A text belongs to the innermost key above it, or to the "label" beside it if its key is "text".
+    The label of a text is the innermost key above it; where that key is "text", it is the "label" beside it.
     """
     mentions = []
-    waiting = [("", answer)]  # a stack rather than recursion: brackets may nest 50,000 deep
+    waiting: list = [("", answer)]  # a stack instead of recursion, as brackets may nest 50,000 deep
     while waiting:
         label, value = waiting.pop()
         if isinstance(value, list):
@@ -371,7 +365,7 @@ def list_mentions(answer: list) -> list[tuple[str, str]]:
 
 
 def name_label(label: str) -> str:
-    """The label that is meant by a label or its Korean name in any case and width; any other is left as it is."""
+    """The label meant by one in any case and width or by its Korean name; any other stays as it is."""
     return LABEL_OF_NAME.get(unicodedata.normalize("NFKC", label).strip().upper(), mend_surrogates(label))
 
 
@@ -392,45 +386,46 @@ ALIKE = str.maketrans(
         "⁄": "/",
     }
 )
-CUT = re.compile(r"[\dA-Za-z]{2}")
+WORD_START = re.compile(r"(?<![^\W_])")
+ALONE = re.compile(r"씨|(?!\w)")
+SEAM = re.compile(r"(?<=[\dA-Za-z])(?=[\dA-Za-z])")  # a cut here is a cut through a number or a Latin word
 
 
 def place_mentions(
     mentions: list[tuple[str, str]], sentence: str
 ) -> tuple[list[tuple[int, int] | None], list[dict]]:
-    """Give each (label, text) its own occurrence in the sentence, without overlaps; None where none is left.
+    """Give each (label, text) an occurrence of its own, without overlaps; None where none is left.
 
-    Longer mentions choose first. Each takes the first free one of its best occurrences (see ``list_occurrences``), and
-    among equally good ones rather one that keeps the order in which its label's mentions are listed.
+    Longer mentions choose first. Each takes the best occurrence that is free (see ``list_occurrences``), among equally
+    good ones the first that keeps the order in which the mentions of its label are listed, or else the first.
 
-    Also returns the further occurrences of the mentions, for answers that list a repeated name once: those of two
-    characters or more, or of one that is not Korean ("A씨"), that cut no number or Latin word in two.
+    Answers may list a repeated name only once, so what is left of the sentence is then searched for further
+    occurrences, returned second. Measured on 4,000 sentences of KLUE: where gold answers list each name once, 308 of
+    these are right and 15 wrong (F1 0.984 to 0.997); where they list every one, 5 and 14 (F1 0.9989 to 0.9985).
     """
-    folded = fold(sentence)
-    occurrences = {text: list_occurrences(text, sentence, *folded) for _, text in mentions}
+    occurrences = list_occurrences({text for _, text in mentions}, sentence)
     taken = bytearray(len(sentence))
     spans: list[tuple[int, int] | None] = [None] * len(mentions)
     placed: dict[str, list] = {}  # label → the (index, span) of its mentions that have a place, in the order listed
-    longest_first = sorted(range(len(mentions)), key=lambda index: -len(mentions[index][1]))
+    longest_first = sorted(range(len(mentions)), key=lambda index: -len(fold(mentions[index][1])[0]))
     for index in longest_first:
         label, text = mentions[index]
         listed = placed.setdefault(label, [])
+        # In order is what lies between the neighbours in the list that have a place already.
         at = bisect_left(listed, (index,))
         after = listed[at - 1][1][1] if at > 0 else 0
         before = listed[at][1][0] if at < len(listed) else len(sentence)
         for found in occurrences[text]:
-            span = take_free(found, after, before, taken) or take_free(found, 0, len(sentence), taken)
-            if span:
+            if span := take_free(found, after, before, taken) or take_free(found, 0, len(sentence), taken):
                 spans[index] = span
                 listed.insert(at, (index, span))
                 break
 
     further = []
     for label, text in dict.fromkeys(mentions[index] for index in longest_first):
-        if len(text) > 1 or text.isascii():
-            for found in occurrences[text]:
-                safe = [span for span in found if not cuts_word(sentence, *span)]
-                while span := take_free(safe, 0, len(sentence), taken):
+        for found in occurrences[text]:
+            while span := take_free(found, 0, len(sentence), taken):
+                if is_unmistakable(sentence, span):
                     further.append({"label": label, "text": text, "start": span[0], "end": span[1]})
     return spans, further
 
@@ -438,9 +433,9 @@ def place_mentions(
 def take_free(
     spans: list[tuple[int, int]], after: int, before: int, taken: bytearray
 ) -> tuple[int, int] | None:
-    """Take the first of the sorted ``spans`` between two positions that is free, or none.
+    """Take the first of the sorted ``spans`` between two positions that is still free.
 
-    Spans that are not free any more are deleted, so that no number of mentions looks at one twice.
+    Those that are not are deleted on the way, so that each is passed over once, however many mentions share a text.
     """
     at = bisect_left(spans, (after, after))
     while at < len(spans) and spans[at][1] <= before:
@@ -452,23 +447,46 @@ def take_free(
     return None
 
 
-def list_occurrences(mention: str, sentence: str, folded: str, origin: list[int]) -> list[list[tuple[int, int]]]:
-    """List where a mention stands, best first: verbatim at the start of a word, verbatim elsewhere, then folded alike.
+def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list[tuple[int, int]]]]:
+    """List where each text stands, best first: verbatim by ``rank_place``, then folded alike by the same."""
+    folded, origin = fold(sentence)
+    occurrences: dict[str, list[list[tuple[int, int]]]] = {}
+    for text in texts:
+        verbatim = find_all(text, sentence)
+        alike = [
+            (origin[start], origin[end - 1] + 1)
+            for start, end in find_all(fold(text)[0], folded)
+            if origin[start - 1] != origin[start] and origin[end - 1] != origin[end]  # not inside a character
+        ]
+        occurrences[text] = ranked = [[], [], [], [], [], []]
+        for rank, spans in ((0, verbatim), (3, alike)):
+            for span in spans:
+                ranked[rank + rank_place(sentence, span)].append(span)
+    return occurrences
 
-    ``folded`` and ``origin`` are the sentence's ``fold``.
+
+def rank_place(sentence: str, span: tuple[int, int]) -> int:
+    """0 where a word starts, but for a lone syllable only if it stands alone or before 씨; 1 there otherwise; 2 inside words.
+
+    한 in "한숨 쉬던 한 사람" is the second, 강 in "강당에서 본 강씨" too. Measured as above: 24 inexact sentences become 21.
     """
-    verbatim = find_all(mention, sentence)
-    alike = [
-        (origin[start], origin[end - 1] + 1)
-        for start, end in find_all(fold(mention)[0], folded)
-        if not any(0 < edge < len(origin) and origin[edge - 1] == origin[edge] for edge in (start, end))
-    ]
-    ranked: list[list[tuple[int, int]]] = []
-    for spans in (verbatim, alike):
-        words = [starts_word(sentence, start) and not cuts_word(sentence, start, end) for start, end in spans]
-        ranked.append([span for span, word in zip(spans, words, strict=True) if word])
-        ranked.append([span for span, word in zip(spans, words, strict=True) if not word])
-    return ranked
+    if not starts_word(sentence, span):
+        return 2
+    return 1 if span[1] - span[0] == 1 and not ALONE.match(sentence, span[1]) else 0
+
+
+def starts_word(sentence: str, span: tuple[int, int]) -> bool:
+    """Whether a word starts here, and no number or Latin word goes on where the span ends."""
+    return bool(WORD_START.match(sentence, span[0])) and not SEAM.match(sentence, span[1])
+
+
+def is_unmistakable(sentence: str, span: tuple[int, int]) -> bool:
+    """Whether an occurrence counts that no one listed: not a lone syllable, nor part of a number or a Latin word.
+
+    이 may be a surname, but mostly means "this"; the A of "A씨" can hardly be anything else.
+    """
+    start, end = span
+    return (end - start > 1 or sentence[start].isascii()) and not any(SEAM.match(sentence, edge) for edge in span)
 
 
 def find_all(text: str, sentence: str) -> list[tuple[int, int]]:
@@ -481,26 +499,17 @@ def find_all(text: str, sentence: str) -> list[tuple[int, int]]:
     return spans
 
 
-def starts_word(sentence: str, start: int) -> bool:
-    return start == 0 or not sentence[start - 1].isalnum()
-
-
-def cuts_word(sentence: str, start: int, end: int) -> bool:
-    """Whether a span cuts a number or a Latin word in two. Korean words are no matter: their particles follow unspaced."""
-    return any(CUT.fullmatch(sentence[edge - 1 : edge + 1]) for edge in (start, end) if edge > 0)
-
-
 def fold(text: str) -> tuple[str, list[int]]:
-    """Fold a text for comparison: white space, case, width, unit signs, kinds of jamo, dashes and the like make no odds.
+    """Fold what may differ between a mention and its sentence: white space, case, width, unit signs, jamo, dashes.
 
-    Character by character, as folding it whole would melt jamo such as ㅋㅋㅠㅠ into syllables. Returns the folded text
-    and, for each of its characters, the position of the one it came from.
+    Returns the folded text and where each of its characters came from, closed by the length of the text. Folding one
+    character at a time is what gives these positions; normalised as a whole, ㄱㅏ would become the one character 가.
 
     >>> fold("5 ㎞")
-    ('5km', [0, 2, 2])
+    ('5km', [0, 2, 2, 3])
     """
     parts = [fold_character(character) for character in text]
-    return "".join(parts), [position for position, part in enumerate(parts) for _ in part]
+    return "".join(parts), [*(position for position, part in enumerate(parts) for _ in part), len(text)]
 
 
 @lru_cache(maxsize=None)
@@ -590,18 +599,23 @@ def write_whole(path: Path, content: str) -> None:
         part.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Check that `path`, be it there already or not, can be written. Raises InputError."""
+    parent = next(parent for parent in path.resolve().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written in {parent} ({error.strerror}); choose another place") from None
+
+
 def check_replaceable(folder: Path, marker: str) -> None:
     """Check that `replace_folder` may write `folder`: a new or empty one, or one that holds `marker`."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; a folder is wanted here")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
         raise InputError(f"{folder}: holds other things (no {marker}) and would be replaced; choose another folder")
-    parent = next(parent for parent in folder.resolve().parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written in {parent} ({error.strerror}); choose another folder") from None
+    check_writable(folder)
 
 
 @contextmanager
@@ -644,6 +658,7 @@ def preprocessing_data(dataset: str = KLUE, output: str | Path = "data/train.jso
     Beside it, `train.source.json` records the data set, its revision, the prompt and the SHA-256 of the chats.
     """
     output = Path(output)
+    check_writable(output)
     rows = sample_rows(load_split(dataset, "train"), num_samples, seed)
     chats = create_chat_dataset(rows, get_id2label(rows), SYSTEM_PROMPTS[prompt])
     content = "".join(json.dumps(chat, ensure_ascii=False) + "\n" for chat in chats)

@@ -22,7 +22,7 @@ from huggingface_hub import get_token, snapshot_download, whoami
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_processing import (InputError, KLUE, SYSTEM_PROMPTS, build_prompt, get_id2label, load_split, mark_entities,
                              run_script, sample_rows, tag_answer)
@@ -68,9 +68,19 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     return model.eval()
 
 
-def generate_answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, end_tokens: list[int],
-                     sentences: list[str], system_prompt: str, batch_size: int, max_new_tokens: int) -> list[str]:
-    """Greedy answers, one a sentence, in their order. Batches hold prompts of similar length, padded on the left."""
+def load_recogniser(base: str, revision: str | None, precision: str, adapter: Path | None,
+                    tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel | PeftModel:
+    """The base model with its adapter, set to answer greedily."""
+    model = load_model(base, revision, precision)
+    # In place of the repository's own settings: a repetition penalty, say, would keep a name from being said twice.
+    model.generation_config = GenerationConfig(do_sample=False, pad_token_id=tokenizer.pad_token_id,
+                                               eos_token_id=find_end_tokens(base, tokenizer, revision))
+    return load_adapter(model, adapter) if adapter else model
+
+
+def generate_answers(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, sentences: list[str],
+                     system_prompt: str, batch_size: int, max_new_tokens: int) -> list[str]:
+    """The model's answers, one a sentence, in their order. Batches hold prompts of similar length, padded on the left."""
     answers = [""] * len(sentences)
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]), reverse=True)
     with tqdm(total=len(sentences), desc="answers", unit="sentence") as progress:
@@ -80,8 +90,7 @@ def generate_answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
                 [build_prompt(sentences[i], system_prompt) for i in batch], add_generation_prompt=True,
                 padding=True, tokenizer_kwargs={"padding_side": "left"}, return_tensors="pt").to(model.device)
             with torch.inference_mode():
-                outputs = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens,
-                                         eos_token_id=end_tokens, pad_token_id=tokenizer.pad_token_id)
+                outputs = model.generate(**inputs, max_new_tokens=max_new_tokens)
             texts = tokenizer.batch_decode(outputs[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
             for i, text in zip(batch, texts, strict=True):
                 answers[i] = text
@@ -129,12 +138,9 @@ def main(argv: list[str] | None = None) -> None:
     check_device(base, build_empty(load_config(base, revision)), args.precision, 1e9 + 0.2e9 * args.batch_size)
 
     tokenizer = load_tokenizer(base, revision)
-    end_tokens = find_end_tokens(base, tokenizer, revision)
-    model = load_model(base, revision, args.precision)
-    if adapter:
-        model = load_adapter(model, adapter)
+    model = load_recogniser(base, revision, args.precision, adapter, tokenizer)
     sentences_tokens = [list(text) for text in args.text] if args.text else rows["tokens"]
-    answers = generate_answers(model, tokenizer, end_tokens, ["".join(tokens) for tokens in sentences_tokens],
+    answers = generate_answers(model, tokenizer, ["".join(tokens) for tokens in sentences_tokens],
                                SYSTEM_PROMPTS[args.prompt], args.batch_size, args.max_new_tokens)
     results = [tag_answer(answer, tokens) for answer, tokens in zip(answers, sentences_tokens, strict=True)]
     if args.text:

@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from data_processing import InputError, check_replaceable, replace_folder, run_script, source_path, write_whole
+from data_processing import InputError, check_replaceable, check_writable, replace_folder, run_script, source_path, write_whole
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 # These may differ between a run and its resumption: they decide where things go, not what is learned.
@@ -42,8 +42,14 @@ def load_chats(path: Path) -> list[list[dict]]:
     """
     if not path.is_file():
         raise InputError(f"{path}: not found. Write it first: python data_processing.py")
+    try:
+        text = path.read_text(encoding="utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 (byte {error.start}). Write it anew: python data_processing.py") from None
+    if not text:
+        raise InputError(f"{path}: holds no chat. Write it anew: python data_processing.py")
     chats = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         try:
             messages = json.loads(line)["messages"]
             roles = [message["role"] for message in messages]
@@ -56,8 +62,6 @@ def load_chats(path: Path) -> list[list[dict]]:
         if not all(isinstance(content, str) for content in contents):
             raise InputError(f"{path}:{number}: every content must be a string")
         chats.append(messages)
-    if not chats:
-        raise InputError(f"{path}: holds no chat. Write it anew: python data_processing.py")
     return chats
 
 
@@ -137,7 +141,7 @@ def check_checkpoint_dir(folder: Path, run: dict, resume: bool) -> Path | None:
 def hash_files(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of a checkpoint but the seal itself."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.iterdir()) if path.name != "files.json"}
+            for path in sorted(folder.iterdir()) if path.is_file() and path.name != "files.json"}
 
 
 def is_whole(checkpoint: Path) -> bool:
@@ -337,6 +341,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     chats = load_chats(args.data)
     check_replaceable(args.output_dir, "adapter_config.json")
+    check_writable(args.checkpoint_dir / "training.json")
     revision = check_base(args.model, args.revision)
     run = describe_run(args, revision)
     checkpoint = check_checkpoint_dir(args.checkpoint_dir, run, args.resume)

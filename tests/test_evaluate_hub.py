@@ -9,7 +9,7 @@ import evaluate_hub
 from conftest import SAMPLE
 from data_processing import (InputError, SYSTEM_PROMPTS, TAGS, load_split, mark_entities, parse_marked_sentence,
                              sample_rows)
-from exaone import find_end_tokens, load_model, load_tokenizer
+from exaone import load_tokenizer
 from report import compute_f1, format_report
 
 MEMORISED = ["--dataset", str(SAMPLE), "--split", "train", "--num_samples", "24"]
@@ -41,20 +41,28 @@ def test_sentences_of_ones_own_are_printed_marked(adapter, capsys):
 def test_batches_answer_as_single_sentences_do(adapter, stand_in):
     """Unquantised, in float32: 48 sentences of 6 to 121 characters, half of them never seen in training."""
     tokenizer = load_tokenizer(str(stand_in))
-    model = evaluate_hub.load_adapter(load_model(str(stand_in), precision="float32"), adapter)
+    model = evaluate_hub.load_recogniser(str(stand_in), None, "float32", adapter, tokenizer)
     sentences = load_split(str(SAMPLE), "train")["sentence"][:]
     batched, single = (
-        evaluate_hub.generate_answers(model, tokenizer, find_end_tokens(str(stand_in), tokenizer), sentences,
-                                      SYSTEM_PROMPTS["basic"], batch_size, max_new_tokens=100)
+        evaluate_hub.generate_answers(model, tokenizer, sentences, SYSTEM_PROMPTS["basic"], batch_size, max_new_tokens=100)
         for batch_size in (16, 1))
     assert batched == single
     assert len(set(batched)) > 24
 
 
+def test_repository_s_generation_settings_have_no_say(adapter, stand_in, tmp_path, capsys):
+    """A repetition penalty in the base's generation_config.json would keep the learnt answers from being said."""
+    base = tmp_path / "EXAONE-base"
+    shutil.copytree(stand_in, base)
+    path = base / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"repetition_penalty": 2.0, "do_sample": True}))
+    evaluate_hub.main(["--adapter", str(adapter), "--model", str(base), *MEMORISED, "--min_f1", "0.99"])
+
+
 def test_strict_prompt_reaches_the_model(adapter, stand_in, monkeypatch):
     asked = []
     monkeypatch.setattr(evaluate_hub, "generate_answers",
-                        lambda *args: asked.append(args[4]) or ["{}"] * len(args[3]))
+                        lambda *args: asked.append(args[3]) or ["{}"] * len(args[2]))
     for prompt in SYSTEM_PROMPTS:
         evaluate_hub.main(["--adapter", str(adapter), "--prompt", prompt, "--text", "봄"])
     assert asked == list(SYSTEM_PROMPTS.values())

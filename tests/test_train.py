@@ -201,6 +201,7 @@ GOOD = '{"messages": [{"role": "user", "content": "봄"}, {"role": "assistant", 
     (GOOD + '{"messages": [{"role": "user"\n', r"train.jsonl:2: expected .*JSONDecodeError"),
     (GOOD + '{"text": "봄"}\n', r"train.jsonl:2: expected .*KeyError: 'messages'"),
     (GOOD + '["messages"]\n', r"train.jsonl:2: expected .*TypeError"),
+    (b"\xff", "not UTF-8"),
     (GOOD.replace("assistant", "user"), "train.jsonl:1: expected the roles system, user, assistant, found user, user"),
     (GOOD.replace('"{}"', "{}"), "train.jsonl:1: every content must be a string"),
 ])
@@ -208,9 +209,15 @@ def test_bad_chats_are_told_before_any_model_loads(tmp_path, content, message, m
     monkeypatch.setattr(train, "load_model", lambda *_: pytest.fail("a model was loaded"))
     path = tmp_path / "train.jsonl"
     if content is not None:
-        path.write_text(content, encoding="utf-8")
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message):
         train.main(["--data", str(path), "--output_dir", str(tmp_path / "adapter")])
+
+
+def test_last_line_needs_no_newline(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text(GOOD + GOOD.strip(), encoding="utf-8")
+    assert len(train.load_chats(path)) == 2
 
 
 def test_bad_places_are_told_before_any_model_loads(stand_in, chats_file, tmp_path, monkeypatch):
@@ -221,6 +228,8 @@ def test_bad_places_are_told_before_any_model_loads(stand_in, chats_file, tmp_pa
         train.main(arguments(stand_in, chats_file, tmp_path))
     with pytest.raises(InputError, match="cannot be written"):
         train.main([*arguments(stand_in, chats_file, tmp_path), "--output_dir", "/proc/adapter"])
+    with pytest.raises(InputError, match="cannot be written"):
+        train.main([*arguments(stand_in, chats_file, tmp_path / "new"), "--checkpoint_dir", "/proc/results"])
     with pytest.raises(InputError, match="longer than --max_length 10 tokens"):
         train.main([*arguments(stand_in, chats_file, tmp_path / "new"), "--max_length", "10"])
 
