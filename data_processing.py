@@ -77,6 +77,11 @@ def run_script(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
+SIGN = r"\\[<>\\]|[^<>\\]|\\(?![<>\\])"  # an escaped one, or any other
+MARKED = re.compile(rf"<(?P<mention>(?:{SIGN})+):(?P<label>[^<>:]*)>|(?P<plain>(?:{SIGN}|>)+)")
+ESCAPED_SIGN = re.compile(r"\\([<>\\])")
+
+
 def parse_marked_sentence(line: str) -> tuple[list[str], list[str]]:
     r"""Characters and BIO tags of a sentence in KLUE's notation; `\<`, `\>` and `\\` stand for themselves.
 
@@ -85,34 +90,16 @@ def parse_marked_sentence(line: str) -> tuple[list[str], list[str]]:
 
     Raises ValueError, which says at which character, if a bracket or a label is not as expected.
     """
-    tokens, tags = [], []
-    inside = None  # where in `tokens` the open mention starts
-    position = 0
+    tokens, tags, position = [], [], 0
     while position < len(line):
-        character = line[position]
-        if character == "\\" and line[position + 1:position + 2] in ("<", ">", "\\"):
-            position += 1
-            tokens.append(line[position])
-            tags.append("O")
-        elif character == "<":
-            if inside is not None:
-                raise ValueError(f"character {position + 1}: '<' inside a mention; write \\< for the sign itself")
-            inside = len(tokens)
-        elif character == ">" and inside is not None:
-            mention, colon, label = "".join(tokens[inside:]).rpartition(":")
-            if not colon or not mention or label not in LABELS:
-                raise ValueError(f"character {position + 1}: expected <mention:LABEL> with one of "
-                                 f"{', '.join(LABELS)}, found <{''.join(tokens[inside:])}>")
-            del tokens[inside + len(mention):]
-            tags[inside:] = [f"B-{label}"] + [f"I-{label}"] * (len(mention) - 1)
-            inside = None
-        else:
-            tokens.append(character)
-            tags.append("O")
-        position += 1
-    if inside is not None:
-        raise ValueError(f"a mention opened with '<' is never closed: <{''.join(tokens[inside:])}; "
-                         "write \\< for the sign itself")
+        part = MARKED.match(line, position)
+        if part is None or part["mention"] and part["label"] not in LABELS:
+            raise ValueError(f"character {position + 1}: expected <mention:LABEL> with one of {', '.join(LABELS)}, found "
+                             f"{line[position:position + 20]}; the sign itself is written \\<")
+        text = ESCAPED_SIGN.sub(r"\1", part["mention"] or part["plain"])
+        tokens += text
+        tags += [f"B-{part['label']}"] + [f"I-{part['label']}"] * (len(text) - 1) if part["label"] else ["O"] * len(text)
+        position = part.end()
     return tokens, tags
 
 
@@ -158,7 +145,7 @@ def bio_to_json(tokens: Sequence[str], tags: Sequence[int], id2label: dict[int, 
     """Write a tagged sentence as the model reads it and the answer it is to learn.
 
     The answer is a JSON object from label to mentions, each as it stands in the sentence, in the order they occur.
-    Raises ValueError if tokens and tags differ in number, or if a tag is not in ``id2label``.
+    Raises ValueError if tokens and tags differ in number, or if a tag is not in `id2label`.
 
     >>> bio_to_json(list("손흥민은"), [6, 7, 7, 12], id2label)
     ('손흥민은', '{"PS": ["손흥민"]}')
@@ -196,7 +183,7 @@ def find_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def json_to_bio(json_str: str, tokens: Sequence[str]) -> list[str]:
-    """Tag ``tokens`` with what the model answered: one IOB2 tag a token, always well-formed, whatever the answer.
+    """Tag `tokens` with what the model answered: one IOB2 tag a token, always well-formed, whatever the answer.
 
     >>> json_to_bio('{"PS": ["손흥민"]}', list("손흥민은"))
     ['B-PS', 'I-PS', 'I-PS', 'O']
@@ -205,15 +192,15 @@ def json_to_bio(json_str: str, tokens: Sequence[str]) -> list[str]:
 
 
 def tag_answer(json_str: str, tokens: Sequence[str]) -> tuple[list[str], dict]:
-    """Tag ``tokens`` with what the model answered, and tell what became of it.
+    """Tag `tokens` with what the model answered, and tell what became of it.
 
     Returns the tags and a diagnosis that can be written as JSON:
 
-    - ``read``: how the answer was read: "json", "repaired" (anything but plain JSON around or in it), "cut off" (it
+    - `read`: how the answer was read: "json", "repaired" (anything but plain JSON around or in it), "cut off" (it
       breaks off; what was said whole is kept) or "unreadable" (no answer in it);
-    - ``mentions``: everything the answer lists, in its order, each with ``label``, ``text`` and ``status``: "placed"
-      (with ``start`` and ``end``, in characters of the sentence), "not found" or "unknown label";
-    - ``further``: occurrences no one listed that were tagged too, each with ``label``, ``text``, ``start`` and ``end``.
+    - `mentions`: everything the answer lists, in its order, each with `label`, `text` and `status`: "placed"
+      (with `start` and `end`, in characters of the sentence), "not found" or "unknown label";
+    - `further`: occurrences no one listed that were tagged too, each with `label`, `text`, `start` and `end`.
 
     Where tokens are longer than a character, a token goes to the first entity that touches it. No string raises. The
     time grows at most with the length of the answer plus (different mentions) × (length of the sentence).
@@ -254,7 +241,7 @@ MARKS = r"{}\[\],:｛｝［］，："
 QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "＂": "＂", "＇": "＇"}
 
 # A quote ends a string only if structure, a fence or nothing follows: models forget to escape the quotes in a name.
-GOES_ON = rf"\s*(?:[{MARKS}]|```|\Z)"
+GOES_ON = rf"\s*(?:[{MARKS}]|``|\Z)"
 STRINGS = {
     opening: re.compile(rf"{opening}((?:[^{closing}\\]|\\.|{closing}(?!{GOES_ON}))*){closing}(?={GOES_ON})", re.DOTALL)
     for opening, closing in QUOTES.items()
@@ -269,8 +256,11 @@ ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 LABEL_OF_NAME = {name: label for label, korean in LABELS.items() for name in (label, korean)}
 
 
+DEEPEST = 100  # brackets in brackets: what goes deeper is no answer, and would only take time
+
+
 def read_answer(answer: str) -> tuple[str, list[tuple[str, str]]]:
-    """Read what the model wrote: how it could be read (see ``tag_answer``), and the (label, text) pairs it lists.
+    """Read what the model wrote: how it could be read (see `tag_answer`), and the (label, text) pairs it lists.
 
     Plain JSON is trusted first; failing that, the first bracketed value in the text that can be an answer.
     """
@@ -298,7 +288,7 @@ def is_answer(value: object) -> bool:
 
 
 def scan_value(text: str, position: int) -> tuple[list, int, bool]:
-    """Read the bracketed value that opens at ``position``, in one pass, forgiving what JSON does not.
+    """Read the bracketed value that opens at `position`, in one pass, forgiving what JSON does not.
 
     Any quotes or none, full-width marks, commas and "]" too many or too few. Returns the value, where it ends and
     whether it was closed. Of a value that breaks off, the string or word that was being said is left out.
@@ -310,6 +300,8 @@ def scan_value(text: str, position: int) -> tuple[list, int, bool]:
         mark = text[position]
         position += 1
         if mark in "{[｛［":
+            if len(nested) == DEEPEST:
+                break
             items: list = []
             (nested[-1][1] if nested else whole).append(items if key is None else (key, items))
             nested.append((mark, items))
@@ -374,8 +366,11 @@ def mend_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-# Finding it in the sentence. Spans are (start, end) in characters of the sentence.
+# Finding it in the sentence.
 
+Span = tuple[int, int]  # start and end in characters of the sentence
+
+# What normalisation leaves apart though people and models write one for the other.
 ALIKE = str.maketrans(
     {
         **dict.fromkeys("‐‒–—―−─", "-"),
@@ -391,12 +386,10 @@ ALONE = re.compile(r"씨|(?!\w)")
 SEAM = re.compile(r"(?<=[\dA-Za-z])(?=[\dA-Za-z])")  # a cut here is a cut through a number or a Latin word
 
 
-def place_mentions(
-    mentions: list[tuple[str, str]], sentence: str
-) -> tuple[list[tuple[int, int] | None], list[dict]]:
+def place_mentions(mentions: list[tuple[str, str]], sentence: str) -> tuple[list[Span | None], list[dict]]:
     """Give each (label, text) an occurrence of its own, without overlaps; None where none is left.
 
-    Longer mentions choose first. Each takes the best occurrence that is free (see ``list_occurrences``), among equally
+    Longer mentions choose first. Each takes the best occurrence that is free (see `list_occurrences`), among equally
     good ones the first that keeps the order in which the mentions of its label are listed, or else the first.
 
     Answers may list a repeated name only once, so what is left of the sentence is then searched for further
@@ -405,7 +398,7 @@ def place_mentions(
     """
     occurrences = list_occurrences({text for _, text in mentions}, sentence)
     taken = bytearray(len(sentence))
-    spans: list[tuple[int, int] | None] = [None] * len(mentions)
+    spans: list[Span | None] = [None] * len(mentions)
     placed: dict[str, list] = {}  # label → the (index, span) of its mentions that have a place, in the order listed
     longest_first = sorted(range(len(mentions)), key=lambda index: -len(fold(mentions[index][1])[0]))
     for index in longest_first:
@@ -430,10 +423,8 @@ def place_mentions(
     return spans, further
 
 
-def take_free(
-    spans: list[tuple[int, int]], after: int, before: int, taken: bytearray
-) -> tuple[int, int] | None:
-    """Take the first of the sorted ``spans`` between two positions that is still free.
+def take_free(spans: list[Span], after: int, before: int, taken: bytearray) -> Span | None:
+    """Take the first of the sorted `spans` between two positions that is still free.
 
     Those that are not are deleted on the way, so that each is passed over once, however many mentions share a text.
     """
@@ -447,10 +438,10 @@ def take_free(
     return None
 
 
-def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list[tuple[int, int]]]]:
-    """List where each text stands, best first: verbatim by ``rank_place``, then folded alike by the same."""
+def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list[Span]]]:
+    """List where each text stands, best first: verbatim by `rank_place`, then folded alike by the same."""
     folded, origin = fold(sentence)
-    occurrences: dict[str, list[list[tuple[int, int]]]] = {}
+    occurrences: dict[str, list[list[Span]]] = {}
     for text in texts:
         verbatim = find_all(text, sentence)
         alike = [
@@ -475,12 +466,12 @@ def rank_place(sentence: str, span: tuple[int, int]) -> int:
     return 1 if span[1] - span[0] == 1 and not ALONE.match(sentence, span[1]) else 0
 
 
-def starts_word(sentence: str, span: tuple[int, int]) -> bool:
+def starts_word(sentence: str, span: Span) -> bool:
     """Whether a word starts here, and no number or Latin word goes on where the span ends."""
     return bool(WORD_START.match(sentence, span[0])) and not SEAM.match(sentence, span[1])
 
 
-def is_unmistakable(sentence: str, span: tuple[int, int]) -> bool:
+def is_unmistakable(sentence: str, span: Span) -> bool:
     """Whether an occurrence counts that no one listed: not a lone syllable, nor part of a number or a Latin word.
 
     이 may be a surname, but mostly means "this"; the A of "A씨" can hardly be anything else.
@@ -489,7 +480,7 @@ def is_unmistakable(sentence: str, span: tuple[int, int]) -> bool:
     return (end - start > 1 or sentence[start].isascii()) and not any(SEAM.match(sentence, edge) for edge in span)
 
 
-def find_all(text: str, sentence: str) -> list[tuple[int, int]]:
+def find_all(text: str, sentence: str) -> list[Span]:
     """List the spans where a text stands in the sentence, overlapping ones too."""
     spans = []
     start = sentence.find(text) if text else -1
@@ -514,6 +505,7 @@ def fold(text: str) -> tuple[str, list[int]]:
 
 @lru_cache(maxsize=None)
 def fold_character(character: str) -> str:
+    # Decomposed (NFKD rather than NFKC), so that a sentence in NFD, as macOS writes it, matches a composed mention.
     parts = unicodedata.normalize("NFKD", character).casefold().translate(ALIKE)
     return "".join(part for part in parts if not part.isspace() and unicodedata.category(part) != "Cf")
 
@@ -573,15 +565,21 @@ def create_chat_dataset(split: Dataset, id2label: dict[int, str],
                         system_prompt: str = SYSTEM_PROMPTS["basic"]) -> list[dict]:
     """One chat a sentence: `{"messages": [system, user, assistant]}`.
 
-    Raises InputError, with the row, if a sentence's tokens and tags do not fit together.
+    Prints how many sentences' tags, and which, are not what `json_to_bio` makes of their own answer: an answer says
+    what is found but not where. Raises InputError, with the row, if tokens and tags do not fit together.
     """
-    chats = []
+    chats, inexact = [], []
     for row, item in enumerate(tqdm(split, desc="chats", unit="sentence")):
+        tokens = item["tokens"]
         try:
-            sentence, answer = bio_to_json(item["tokens"], item["ner_tags"], id2label)
+            sentence, answer = bio_to_json(tokens, item["ner_tags"], id2label)
         except ValueError as error:
-            raise InputError(f"row {row} ({''.join(item['tokens'])[:40]}…): {error}") from None
+            raise InputError(f"row {row} ({''.join(tokens)[:40]}…): {error}") from None
         chats.append({"messages": [*build_prompt(sentence, system_prompt), {"role": "assistant", "content": answer}]})
+        if json_to_bio(answer, tokens) != [id2label[tag] for tag in item["ner_tags"]]:
+            inexact.append(str(row))
+    rows = f": rows {', '.join(inexact[:20])}{', …' if len(inexact) > 20 else ''}" if inexact else ""
+    print(f"round trip: {len(inexact):,} of {len(chats):,} sentences do not come back exactly from their own answer{rows}")
     return chats
 
 

@@ -28,11 +28,12 @@ def test_marked_sentence_there_and_back(line, sentence, entities):
 
 
 @pytest.mark.parametrize("line, message", [
-    ("<손흥민은 달린다", r"never closed: <손흥민은 달린다.*write \\<"),
-    ("<손흥민:XX>은", r"character 8: expected <mention:LABEL> with one of PS, LC, OG, DT, TI, QT, found <손흥민:XX>"),
-    ("<손흥민>은", "expected <mention:LABEL>.*found <손흥민>"),
-    ("<:PS>은", "expected <mention:LABEL>.*found <:PS>"),
-    ("<손<흥:PS>민:PS>", "character 3: '<' inside a mention"),
+    ("그때 <손흥민은 달린다", "character 4: expected <mention:LABEL> with one of PS, LC, OG, DT, TI, QT, found <손흥민은 달린다; the sign itself"),
+    ("<손흥민:XX>은", "character 1: expected <mention:LABEL>.*found <손흥민:XX>은"),
+    ("<손흥민>은", "character 1: expected <mention:LABEL>.*found <손흥민>은"),
+    ("<봄:>은", "character 1: expected <mention:LABEL>.*found <봄:>은"),
+    ("<:PS>은", "character 1: expected <mention:LABEL>.*found <:PS>은"),
+    ("<봄:DT> <손<흥:PS>민:PS>", "character 8: expected <mention:LABEL>.*found <손<흥:PS>"),
 ])
 def test_malformed_line_is_told_with_file_and_line(tmp_path, line, message):
     path = tmp_path / "train.txt"
@@ -194,3 +195,12 @@ def test_folder_of_something_else_is_not_replaced(tmp_path):
     from pathlib import Path
     with pytest.raises(InputError, match="cannot be written"):
         check_replaceable(Path("/proc/adapter"), "adapter_config.json")
+
+
+def test_sentences_that_cannot_make_the_round_trip_are_told(tmp_path, capsys):
+    """An answer that names 하루 once as a person and once as a day cannot say which is which."""
+    path = tmp_path / "train.txt"
+    path.write_text("<봄:DT>이 왔다\n보리밥 먹는 <보리:PS>\n이 사람 <이:PS>는\n", encoding="utf-8")
+    rows = read_marked_file(path)
+    create_chat_dataset(rows, get_id2label(rows))
+    assert "round trip: 2 of 3 sentences do not come back exactly from their own answer: rows 1, 2" in capsys.readouterr().out
