@@ -133,7 +133,7 @@ def test_adapter_folder_says_how_it_came_to_be(adapter, stand_in, chats_file):
 
 
 def start(command: list[str], log) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, ROOT / "train.py", *command], stdout=log, stderr=subprocess.STDOUT)
+    return subprocess.Popen([sys.executable, "-u", ROOT / "train.py", *command], stdout=log, stderr=subprocess.STDOUT)
 
 
 @pytest.fixture(scope="module")
