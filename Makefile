@@ -27,7 +27,7 @@ rehearse: install
 	    --learning_rate 5e-3 --lr_scheduler constant --logging_steps 20
 	$(BIN)/python upload_hub.py --adapter $(ADAPTER) --dry_run
 	$(BIN)/python evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train --num_samples 24 \
-	    --min_f1 0.99
+	    --output_dir rehearsal/evaluation --min_f1 0.99
 
 clean:
 	rm -rf .venv rehearsal

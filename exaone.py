@@ -198,6 +198,11 @@ def load_config(name: str, revision: str | None = None) -> PreTrainedConfig:
                          f"code, which this project never does ({str(error).splitlines()[0]})") from error
 
 
+def get_process() -> PartialState:
+    """This process among those that `accelerate launch` started. Unless told, Accelerate takes each for alone on a CPU."""
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 def build_empty(config: PreTrainedConfig) -> PreTrainedModel:
     """The model of a configuration without its weights, to count on."""
     with torch.device("meta"):
@@ -227,10 +232,10 @@ def check_device(name: str, model: PreTrainedModel, precision: str, working_byte
                              f"{needed / 1e9:.0f} GB free; there is none here. Rent one of 24 GB, such as an "
                              "RTX 4090, or see the whole pipeline at work without one: make rehearse")
         return
-    if torch.cuda.device_count() > 1 and PartialState().num_processes == 1:
+    if torch.cuda.device_count() > 1 and get_process().num_processes == 1:
         raise InputError(f"{torch.cuda.device_count()} GPUs are visible to one process. Choose one of them: "
                          "CUDA_VISIBLE_DEVICES=0")
-    device = PartialState().device
+    device = get_process().device
     free, _ = torch.cuda.mem_get_info(device)
     if needed > free:
         raise InputError(f"{name} needs about {needed / 1e9:.0f} GB of GPU memory; {torch.cuda.get_device_name(device)} "
@@ -274,7 +279,7 @@ def load_model(name: str, revision: str | None = None, precision: str = "nf4") -
         revision=revision,
         dtype=torch.float32 if precision == "float32" else torch.bfloat16,
         quantization_config=quantization if precision == "nf4" else None,
-        device_map={"": PartialState().local_process_index if torch.cuda.is_available() else "cpu"},
+        device_map={"": get_process().local_process_index if torch.cuda.is_available() else "cpu"},
     )
 
 

@@ -260,7 +260,8 @@ def check_adapter(model, folder: Path, row: dict) -> None:
     The answer is a training chat's, scored with and without the adapter on the one copy of the base in memory;
     as the saved tensors are the model's own to the bit, what holds for the one holds for the other.
     """
-    trained, saved = get_peft_model_state_dict(model), load_file(folder / "adapter_model.safetensors")
+    trained = get_peft_model_state_dict(model, save_embedding_layers=False)
+    saved = load_file(folder / "adapter_model.safetensors")
     untrained = [name for name, tensor in trained.items() if "lora_B" in name and not tensor.any()]
     if not saved or untrained:
         raise RuntimeError(f"the adapter is empty: {len(saved)} tensors, of which untrained: {untrained[:3]}")

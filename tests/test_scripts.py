@@ -5,7 +5,7 @@ import pytest
 
 from data_processing import InputError, run_script
 
-SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "exaone"]
+SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "report", "exaone"]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
