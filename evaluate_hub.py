@@ -12,8 +12,9 @@ Interrupted, the same command goes on where it stopped.
     python evaluate_hub.py --endpoint http://localhost:8000/v1 --model NAME    asked of a server, such as vLLM's
 """
 # exaone before peft: it quiets what bitsandbytes logs when peft imports it.
-from exaone import (ADAPTER, ADAPTER_FILES, EXAONE, build_empty, check_base, check_device, explain_hub_errors,
-                    find_end_tokens, get_process, load_config, load_model, load_tokenizer)
+from exaone import (ADAPTER, ADAPTER_FILES, EXAONE, build_empty, check_base, check_device, download_base,
+                    explain_hub_errors, find_end_tokens, get_process, load_config, load_model, load_tokenizer,
+                    read_adapter_config)
 
 import argparse
 import copy
@@ -40,7 +41,7 @@ from tqdm import tqdm
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_processing import (FEATURES, InputError, KLUE, SYSTEM_PROMPTS, TAGS, bio_to_json, build_prompt, check_writable,
-                             find_revision, get_id2label, load_split, mark_entities, run_script, sample_rows, tag_answer,
+                             find_revision, get_id2label, load_split, mark_entities, positive_int, run_script, sample_rows, tag_answer,
                              write_whole)
 from report import read_predictions, report_predictions
 
@@ -66,16 +67,14 @@ def find_adapter(name: str) -> Path | None:
         return None
     folder = Path(name)
     if not folder.is_dir():
-        with explain_hub_errors(name):
+        with explain_hub_errors(name, "Check the network and try again, or name a local folder"):
             if "/" not in name:
                 if get_token() is None:
                     raise InputError(f"{name}: no such folder. Train it first (python train.py), give the adapter's id "
                                      "on the hub as owner/name, or log in to find your own: hf auth login")
                 name = f"{whoami()['name']}/{name}"
             folder = Path(snapshot_download(name, allow_patterns=ADAPTER_FILES))
-    for file in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / file).is_file():
-            raise InputError(f"{name}: holds no {file}, so it is not an adapter")
+    read_adapter_config(folder)
     return folder
 
 
@@ -86,7 +85,13 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Found missing adapter keys")
-        model = PeftModel.from_pretrained(model, folder)
+        try:
+            model = PeftModel.from_pretrained(model, folder)
+        except RuntimeError as error:
+            if "size mismatch" not in str(error):
+                raise
+            raise InputError(f"{folder}: the adapter's tensors have other sizes than this base model's projections: it was "
+                             "trained on another (--model)") from None
     saved, loaded = load_file(folder / "adapter_model.safetensors"), get_peft_model_state_dict(model, save_embedding_layers=False)
     lost = [name for name in saved.keys() | loaded.keys()
             if name not in saved or name not in loaded or not torch.equal(saved[name], loaded[name].cpu().to(saved[name].dtype))]
@@ -278,7 +283,7 @@ def hash_sentences(rows: Dataset) -> str:
 
 
 def parse_batch_size(value: str) -> int:
-    return (64 if torch.cuda.is_available() else 16) if value == "auto" else int(value)
+    return (64 if torch.cuda.is_available() else 16) if value == "auto" else positive_int(value)
 
 
 def draw_rows(args: argparse.Namespace) -> Dataset:
@@ -293,31 +298,42 @@ def draw_rows(args: argparse.Namespace) -> Dataset:
 
 def prepare_endpoint(args: argparse.Namespace, sentences: list[str]) -> tuple[dict, Ask]:
     """What a server's answers depend on, and the function that asks it for those of some of the sentences."""
-    max_new_tokens = args.max_new_tokens or 512
+    max_new_tokens, prompt = args.max_new_tokens or 512, choose_prompt(args.prompt, None)
 
     def ask(pending: list[int]) -> Iterator[Answer]:
-        answers = ask_endpoint(args.endpoint, args.model, [sentences[i] for i in pending], SYSTEM_PROMPTS[args.prompt],
+        answers = ask_endpoint(args.endpoint, args.model, [sentences[i] for i in pending], SYSTEM_PROMPTS[prompt],
                                max_new_tokens, args.concurrency)
         return (answer._replace(index=pending[answer.index]) for answer in answers)
 
-    return {"endpoint": args.endpoint, "model": args.model, "max_new_tokens": max_new_tokens}, ask
+    return {"endpoint": args.endpoint, "model": args.model, "prompt": prompt, "max_new_tokens": max_new_tokens}, ask
+
+
+def choose_prompt(asked: str | None, adapter: Path | None) -> str:
+    """The name of the system prompt: the one asked for, the one the adapter was trained with, or the post's first."""
+    record = adapter and adapter / "training.json"
+    source = json.loads(record.read_text(encoding="utf-8"))["data"]["source"] if record and record.is_file() else None
+    return asked or (source or {}).get("prompt", "basic")
 
 
 def prepare_model(args: argparse.Namespace, sentences: list[str]) -> tuple[dict, Ask]:
     """The same for a model of ours. Checks what can be checked; the weights are loaded when the first answer is wanted."""
     adapter = find_adapter(args.adapter)
-    trained_on = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")) if adapter else {}
+    trained_on = read_adapter_config(adapter) if adapter else {}
     base = args.model or trained_on.get("base_model_name_or_path") or EXAONE
+    if adapter and base != trained_on["base_model_name_or_path"]:
+        print(f"note: {args.adapter} was trained on {trained_on['base_model_name_or_path']}; here it is put on {base}")
     revision = check_base(base, args.revision or (None if args.model else trained_on.get("revision")))
     # A batch's keys and values: 0.13 GB a sentence of 1,024 tokens in EXAONE 3. A larger batch is halved till it fits.
     check_device(base, build_empty(load_config(base, revision)), args.precision, 1e9 + 0.2e9 * min(args.batch_size, 16))
     tokenizer = load_tokenizer(base, revision)
-    system_prompt = SYSTEM_PROMPTS[args.prompt]
+    prompt = choose_prompt(args.prompt, adapter)
+    system_prompt = SYSTEM_PROMPTS[prompt]
     prompts = encode_prompts(tokenizer, sentences, system_prompt)
     prefix = find_shared_prefix(tokenizer, prompts, system_prompt)
     max_new_tokens = args.max_new_tokens or (512 if args.text else choose_max_new_tokens(tokenizer, args.dataset))
 
     def ask(pending: list[int]) -> Iterator[Answer]:
+        download_base(base, revision)
         model = load_recogniser(base, revision, args.precision, adapter)
         answers = generate_answers(model, tokenizer, find_end_tokens(base, tokenizer, revision),
                                    [prompts[i] for i in pending], prefix, args.batch_size, max_new_tokens)
@@ -325,7 +341,7 @@ def prepare_model(args: argparse.Namespace, sentences: list[str]) -> tuple[dict,
 
     weights = adapter and hashlib.sha256((adapter / "adapter_model.safetensors").read_bytes()).hexdigest()
     return {"model": base, "revision": revision, "adapter": args.adapter, "adapter_sha256": weights,
-            "precision": args.precision, "max_new_tokens": max_new_tokens}, ask
+            "precision": args.precision, "prompt": prompt, "max_new_tokens": max_new_tokens}, ask
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -340,9 +356,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--revision", metavar="REV", help="the base's commit on the hub (default: the adapter's)")
     model.add_argument("--precision", choices=["nf4", "bfloat16", "float32"], default="nf4",
                        help="of the base model (default: %(default)s, as trained)")
-    model.add_argument("--prompt", choices=SYSTEM_PROMPTS, default="basic",
-                       help="which of the post's two system prompts to ask with (default: %(default)s)")
-    model.add_argument("--max_new_tokens", type=int, metavar="N",
+    model.add_argument("--prompt", choices=SYSTEM_PROMPTS,
+                       help="which of the post's two system prompts to ask with (default: what the adapter's training.json "
+                            "says it was trained with, else basic)")
+    model.add_argument("--max_new_tokens", type=positive_int, metavar="N",
                        help="of an answer (default: twice the longest training answer; 512 where that is not known)")
     model.add_argument("--batch_size", type=parse_batch_size, default="auto", metavar="N",
                        help="sentences at a time; halved where memory runs out (default: auto, 64 on CUDA and 16 on a CPU)")
@@ -350,12 +367,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     server = parser.add_argument_group("a model served elsewhere")
     server.add_argument("--endpoint", metavar="URL", help="OpenAI-compatible server that serves --model; its key, if it "
                                                           "wants one, is read from ENDPOINT_API_KEY")
-    server.add_argument("--concurrency", type=int, default=16, metavar="N", help="requests at a time (default: %(default)s)")
+    server.add_argument("--concurrency", type=positive_int, default=16, metavar="N", help="requests at a time (default: %(default)s)")
 
     data = parser.add_argument_group("sentences")
     data.add_argument("--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py (default: %(default)s)")
     data.add_argument("--split", default="validation", help="(default: %(default)s)")
-    data.add_argument("--num_samples", type=int, default=100, metavar="N",
+    data.add_argument("--num_samples", type=positive_int, default=100, metavar="N",
                       help="how many to draw; a smaller split is taken whole (default: %(default)s)")
     data.add_argument("--seed", type=int, default=42, help="of the draw (default: %(default)s)")
     data.add_argument("--text", nargs="+", metavar="SENTENCE", help="tag these instead, and print them marked")
@@ -402,7 +419,7 @@ def main(argv: list[str] | None = None) -> None:
             print(mark_entities(tokens, tag_answer(answer.text, tokens)[0]))
         return
 
-    settings |= {"prompt": args.prompt, "dataset": args.dataset, "dataset_revision": find_revision(rows), "split": args.split,
+    settings |= {"dataset": args.dataset, "dataset_revision": find_revision(rows), "split": args.split,
                  "num_samples": args.num_samples, "seed": args.seed, "sentences_sha256": hash_sentences(rows)}
     path = args.output_dir / "predictions.jsonl"
     answer_rows(path, settings, rows, ask)

@@ -23,7 +23,9 @@ from accelerate import PartialState
 from httpx2 import HTTPError
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (DryRunError, GatedRepoError, HfHubHTTPError, HFValidationError,
-                                    LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError)
+                                    LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError,
+                                    RevisionNotFoundError)
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig,
                           LlamaForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast)
@@ -120,6 +122,20 @@ register_checkpoint_conversion_mapping("exaone", [WeightRenaming(exaone, llama) 
 ]])
 
 
+def read_adapter_config(folder: Path) -> dict:
+    """An adapter's configuration. Raises InputError unless `folder` holds an adapter of a named base model."""
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / file).is_file():
+            raise InputError(f"{folder}: holds no {file}, so it is not an adapter. Train one: python train.py")
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        if not isinstance(config["base_model_name_or_path"], str):
+            raise ValueError("no name of a base model")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'adapter_config.json'}: is not what PEFT writes ({error})") from None
+    return config
+
+
 def is_exaone(name: str) -> bool:
     """Whether a base model is an EXAONE, whose licence wants derived models named EXAONE…
 
@@ -132,8 +148,8 @@ def is_exaone(name: str) -> bool:
 
 
 @contextmanager
-def explain_hub_errors(name: str):
-    """Turn what the hub answers about a repository into an InputError that says what to do."""
+def explain_hub_errors(name: str, advice: str):
+    """Turn what the hub answers about a repository into an InputError; `advice` says what to do if it fails to answer."""
     page = f"{constants.ENDPOINT}/{name}"
     try:
         yield
@@ -142,43 +158,54 @@ def explain_hub_errors(name: str):
                          "then log in: hf auth login") from None
     except RevisionNotFoundError:
         raise InputError(f"{name} has no such revision; see {page}/commits") from None
-    except (RepositoryNotFoundError, HFValidationError):
+    except HFValidationError as error:
+        raise InputError(f"{name}: no such folder, and no name that a repository can have ({error})") from None
+    except RepositoryNotFoundError:
         raise InputError(f"{name}: no such folder, and nothing of that name on the hub that this login may see. "
                          "Check the name; if it is private, log in: hf auth login") from None
-    except (HTTPError, OSError) as error:
-        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    except (HTTPError, OSError, RuntimeError) as error:
+        # A failed transfer of a large file comes as a RuntimeError around the hub's answer.
+        cause = error.__cause__ if isinstance(error, RuntimeError) else error
+        if not isinstance(cause, (HTTPError, OSError)):
+            raise
+        status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
         if status == 401:
             raise InputError("the hub does not accept this machine's token. Log in again: hf auth login, or renew "
                              "HF_TOKEN") from None
         if status == 403:
             raise InputError(f"{name}: this login has no right to it. Use a token that may write there: "
                              "hf auth login") from None
-        what = f"answered with an error ({status})" if status else f"cannot be reached ({type(error).__name__})"
-        raise InputError(f"{name}: the hub {what} and the cache holds no complete copy. Check the network and try "
-                         "again; `make rehearse` runs without one") from None
+        what = f"answered with an error ({status})" if status else f"cannot be reached ({type(cause).__name__})"
+        raise InputError(f"{name}: the hub {what}. {advice}") from None
 
 
 def check_base(name: str, revision: str | None = None) -> str | None:
     """Check that a base model can be had, before anything is downloaded; return its commit on the hub.
 
-    Looked at: the folder or repository exists, the account may read it, the disk holds what is still
-    to be downloaded. Returns None for a local folder. Without a network a complete copy in the cache
-    will do. Raises InputError.
+    Looked at: the folder or repository exists and holds a model, the account may read it, the disk holds what is
+    still to be downloaded. Returns None for a local folder. Without a network a complete copy in the cache will do.
+    Raises InputError.
     """
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             raise InputError(f"{name}: holds no config.json, so it is not a model's folder")
         return None
-    with explain_hub_errors(name):
+    with explain_hub_errors(name, "The cache holds no complete copy either. Check the network and try again; "
+                                  "`make rehearse` runs without one"):
         try:
-            files = snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES, dry_run=True)
-        except DryRunError as unreachable:
+            with quiet_hub():
+                files = snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES, dry_run=True)
+        except (DryRunError, LocalEntryNotFoundError, OfflineModeIsEnabled) as unreachable:
             try:
                 return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES,
                                               local_files_only=True)).name
             except LocalEntryNotFoundError:
                 raise unreachable.__cause__ or unreachable
-        HfApi().auth_check(name)
+        if any(file.will_download for file in files):
+            HfApi().auth_check(name)
+    names = {file.filename for file in files}
+    if "config.json" not in names or not any(file.endswith(".safetensors") for file in names):
+        raise InputError(f"{name}: holds no config.json and safetensors, so it is not a model that Transformers can load")
     missing = sum(file.file_size or 0 for file in files if file.will_download)
     cache = Path(constants.HF_HUB_CACHE)
     disk = next(folder for folder in [cache, *cache.parents] if folder.exists())
@@ -187,6 +214,23 @@ def check_base(name: str, revision: str | None = None) -> str | None:
         raise InputError(f"{name}: {missing / 1e6:,.1f} MB to download, but {cache} has {free / 1e6:,.1f} MB free. "
                          "Free some, or set HF_HOME to a folder on a larger disk")
     return files[0].commit_hash
+
+
+@contextmanager
+def quiet_hub():
+    """No progress bars for what only looks."""
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
+
+
+def download_base(name: str, revision: str | None) -> None:
+    """Fetch a base model whole, so that its copy in the cache serves without a network from then on."""
+    if not Path(name).is_dir():
+        with explain_hub_errors(name, "Run the same command again: the download goes on where it stopped"):
+            snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES)
 
 
 def load_config(name: str, revision: str | None = None) -> PreTrainedConfig:
@@ -229,8 +273,8 @@ def check_device(name: str, model: PreTrainedModel, precision: str, working_byte
     if not torch.cuda.is_available():
         if parameters > LARGEST_CPU_MODEL:
             raise InputError(f"{name} has {parameters / 1e9:.1f} billion parameters and needs a CUDA GPU with about "
-                             f"{needed / 1e9:.0f} GB free; there is none here. Rent one of 24 GB, such as an "
-                             "RTX 4090, or see the whole pipeline at work without one: make rehearse")
+                             f"{needed / 1e9:.0f} GB free; PyTorch {torch.__version__} finds none here (does nvidia-smi?). "
+                             "Rent one of 24 GB, such as an RTX 4090, or see the whole pipeline at work without: make rehearse")
         return
     if torch.cuda.device_count() > 1 and get_process().num_processes == 1:
         raise InputError(f"{torch.cuda.device_count()} GPUs are visible to one process. Choose one of them: "
@@ -239,8 +283,8 @@ def check_device(name: str, model: PreTrainedModel, precision: str, working_byte
     free, _ = torch.cuda.mem_get_info(device)
     if needed > free:
         raise InputError(f"{name} needs about {needed / 1e9:.0f} GB of GPU memory; {torch.cuda.get_device_name(device)} "
-                         f"has {free / 1e9:.0f} GB free. End what else runs on it (nvidia-smi), lower --batch_size, "
-                         "or rent a card of 24 GB, such as an RTX 4090")
+                         f"has {free / 1e9:.0f} GB free. End what else runs on it (nvidia-smi), lower --batch_size "
+                         "or, in training, --max_length, or rent a card of 24 GB, such as an RTX 4090")
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -250,7 +294,10 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
     configuration names and lose the file's own normaliser and pre-tokeniser (transformers issue 45920).
     """
     loader = PreTrainedTokenizerFast if is_exaone(name) else AutoTokenizer
-    tokenizer = loader.from_pretrained(name, revision=revision)
+    try:
+        tokenizer = loader.from_pretrained(name, revision=revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: its tokenizer cannot be read ({str(error).splitlines()[0]})") from error
     if tokenizer.chat_template is None:
         raise InputError(f"{name} has no chat template, so it cannot be asked anything; choose an instruct model")
     if tokenizer.pad_token is None:

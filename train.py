@@ -8,8 +8,8 @@ the tokenizer and `training.json` (settings, library versions, revisions, the da
     python train.py --resume        go on from the last whole checkpoint after an interruption
 """
 # exaone before peft: it quiets what bitsandbytes logs when peft imports it.
-from exaone import (ADAPTER, EXAONE, build_empty, check_base, check_device, find_end_tokens, find_projections,
-                    load_config, load_model, load_tokenizer)
+from exaone import (ADAPTER, EXAONE, build_empty, check_base, check_device, download_base, find_end_tokens,
+                    find_projections, get_process, load_config, load_model, load_tokenizer)
 
 import argparse
 import hashlib
@@ -21,18 +21,19 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from data_processing import InputError, check_replaceable, check_writable, replace_folder, run_script, source_path, write_whole
+from data_processing import (InputError, check_replaceable, check_writable, positive_int, replace_folder, run_script,
+                             source_path, write_whole)
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 # These may differ between a run and its resumption: they decide where things go, not what is learned.
-FREE_ON_RESUME = {"resume", "data", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"}
+FREE_ON_RESUME = {"resume", "data", "model", "revision", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"}
 
 
 def load_chats(path: Path) -> list[list[dict]]:
@@ -114,19 +115,29 @@ def describe_run(args: argparse.Namespace, base_revision: str | None) -> dict:
     }
 
 
-def check_checkpoint_dir(folder: Path, run: dict, resume: bool) -> Path | None:
+def read_record(folder: Path) -> dict:
+    """What `describe_run` said when a checkpoint folder was begun; empty for a new one."""
+    path = folder / "training.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def find_checkpoint(folder: Path, run: dict, resume: bool) -> Path | None:
     """The checkpoint to go on from, if any. Raises InputError if `folder` holds another run's."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    checkpoints = sorted((path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()),
+                         key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
     if not resume:
         if checkpoints:
             raise InputError(f"{folder} holds {checkpoints[0].name} of an earlier run. Go on with it: --resume; "
                              f"start anew: delete {folder} or name another --checkpoint_dir")
         return None
-    record = folder / "training.json"
-    if record.is_file() and (began := json.loads(record.read_text(encoding="utf-8"))) != run:
-        changed = [f"{part}.{name}: {began[part].get(name)} then, {run[part].get(name)} now" for part in run
-                   for name in sorted(began[part].keys() | run[part].keys())
-                   if began[part].get(name) != run[part].get(name)]
+    began = read_record(folder)
+    if checkpoints and not began:
+        raise InputError(f"{folder} holds checkpoints but no training.json that says how they came to be; name another "
+                         "--checkpoint_dir")
+    changed = [f"{part}.{name}: {began[part].get(name)} then, {run[part].get(name)} now" for part in began
+               for name in sorted((began[part].keys() | run[part].keys()) - {"source"})
+               if began[part].get(name) != run[part].get(name)]
+    if changed:
         raise InputError(f"{folder} holds a run that was begun otherwise; resuming would mix the two:\n  "
                          + "\n  ".join(changed))
     for checkpoint in checkpoints:
@@ -158,11 +169,11 @@ class SealCheckpoint(TrainerCallback):
             write_whole(folder / "files.json", json.dumps(hash_files(folder), indent=2))
 
 
-def estimate_working_bytes(model: PreTrainedModel, args: argparse.Namespace) -> float:
+def estimate_working_bytes(model: PreTrainedModel, args: argparse.Namespace, longest: int) -> float:
     """GPU memory beside the weights, roughly: adapter, gradient and two Adam moments in float32, 1 GB per 4,096
-    tokens of a micro-batch with checkpointing (seven times that per 1,024 without), 1 GB for CUDA itself."""
+    tokens of a micro-batch of the longest chats with checkpointing (seven times that per 1,024 without), 1 GB for CUDA."""
     adapter = sum(args.lora_r * (layer.in_features + layer.out_features) for layer in find_projections(model))
-    tokens = args.batch_size * args.max_length
+    tokens = args.batch_size * longest
     return 16 * adapter + (1e9 * tokens / 4096 if args.activation_checkpointing else 7e9 * tokens / 1024) + 1e9
 
 
@@ -200,50 +211,72 @@ class ChatTrainer(SFTTrainer):
         return EpochOrder(lengths, batch if self.group_by_length else None, self.args.seed)
 
 
+def build_configs(args: argparse.Namespace, base_revision: str | None) -> tuple[SFTConfig, LoraConfig]:
+    """The recipe in TRL's and PEFT's words. Raises InputError if one of them does not know a setting."""
+    try:
+        config = SFTConfig(
+            output_dir=str(args.checkpoint_dir),
+            per_device_train_batch_size=args.batch_size,
+            gradient_accumulation_steps=args.gradient_accumulation,
+            learning_rate=args.learning_rate,
+            lr_scheduler_type=args.lr_scheduler,
+            warmup_steps=args.warmup,
+            num_train_epochs=args.epochs,
+            max_steps=args.max_steps,
+            optim=args.optim,
+            weight_decay=args.weight_decay,
+            max_grad_norm=args.max_grad_norm,
+            bf16=args.precision != "float32",
+            activation_checkpointing=args.activation_checkpointing,
+            use_cpu=not torch.cuda.is_available(),
+            max_length=None,  # encode_chats has seen to it
+            save_steps=args.save_steps,
+            save_total_limit=2,
+            logging_steps=args.logging_steps,
+            logging_nan_inf_filter=False,  # a loss that is not a number should be seen
+            report_to="tensorboard",
+            seed=args.seed,
+        )
+        lora = LoraConfig(
+            r=args.lora_r,
+            lora_alpha=args.lora_alpha,
+            lora_dropout=args.lora_dropout,
+            target_modules="all-linear",
+            bias="none",
+            task_type="CAUSAL_LM",
+            revision=base_revision,
+        )
+    except ValueError as error:
+        raise InputError(f"a setting that is not known: {error}") from error
+    return config, lora
+
+
 def build_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train_dataset: Dataset,
-                  base_revision: str | None, args: argparse.Namespace) -> SFTTrainer:
+                  config: SFTConfig, lora: LoraConfig, group_by_length: bool) -> ChatTrainer:
     """TRL's trainer over a fresh LoRA on every projection of `model`."""
-    lora = LoraConfig(
-        r=args.lora_r,
-        lora_alpha=args.lora_alpha,
-        lora_dropout=args.lora_dropout,
-        target_modules="all-linear",
-        bias="none",
-        task_type="CAUSAL_LM",
-        revision=base_revision,
-    )
-    config = SFTConfig(
-        output_dir=str(args.checkpoint_dir),
-        per_device_train_batch_size=args.batch_size,
-        gradient_accumulation_steps=args.gradient_accumulation,
-        learning_rate=args.learning_rate,
-        lr_scheduler_type=args.lr_scheduler,
-        warmup_steps=args.warmup,
-        num_train_epochs=args.epochs,
-        max_steps=args.max_steps,
-        optim=args.optim,
-        weight_decay=args.weight_decay,
-        max_grad_norm=args.max_grad_norm,
-        bf16=args.precision != "float32",
-        activation_checkpointing=args.activation_checkpointing,
-        use_cpu=not torch.cuda.is_available(),
-        max_length=None,  # encode_chats has seen to it
-        save_steps=args.save_steps,
-        save_total_limit=2,
-        logging_steps=args.logging_steps,
-        logging_nan_inf_filter=False,  # a loss that is not a number should be seen
-        report_to="tensorboard",
-        seed=args.seed,
-    )
     trainer = ChatTrainer(model=model, args=config, train_dataset=train_dataset, processing_class=tokenizer,
                           peft_config=lora, callbacks=[SealCheckpoint()])
-    trainer.group_by_length = args.group_by_length
+    trainer.group_by_length = group_by_length
     # TRL keeps a 4-bit model's adapter in bfloat16, which a resumed run reads back as float32: the two would
     # part. In float32 throughout they are the same to the bit.
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return trainer
+
+
+def run_training(trainer: ChatTrainer, checkpoint: Path | None) -> None:
+    """Train to the end, from a checkpoint if there is one. One of the last step is the end itself: Trainer would go on."""
+    if checkpoint:
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step >= state.max_steps:
+            set_peft_model_state_dict(trainer.model, load_file(checkpoint / "adapter_model.safetensors"))
+            trainer.state = state
+            return
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("go on from the last checkpoint with --resume") from None
 
 
 def score_answer(model: PreTrainedModel, row: dict) -> float:
@@ -292,6 +325,20 @@ def save_adapter(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, run: d
     print(f"saved: {folder}")
 
 
+def not_negative(text: str) -> float:
+    """A number of at least 0, for argparse."""
+    if not float(text) >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return float(text)
+
+
+def share(text: str) -> float:
+    """A number from 0 to below 1, for argparse."""
+    if not 0 <= float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return float(text)
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cuda = torch.cuda.is_available()
@@ -302,8 +349,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                        help="where the adapter goes; an adapter there is replaced (default: %(default)s)")
     files.add_argument("--checkpoint_dir", type=Path, default=Path("results"), metavar="DIR",
                        help="checkpoints and TensorBoard logs (default: %(default)s)")
-    files.add_argument("--save_steps", type=int, default=500, metavar="N", help="steps between checkpoints (default: %(default)s)")
-    files.add_argument("--logging_steps", type=int, default=50, metavar="N", help="steps between log lines (default: %(default)s)")
+    files.add_argument("--save_steps", type=positive_int, default=500, metavar="N", help="steps between checkpoints (default: %(default)s)")
+    files.add_argument("--logging_steps", type=positive_int, default=50, metavar="N", help="steps between log lines (default: %(default)s)")
     files.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint")
 
     base = parser.add_argument_group("base model")
@@ -313,48 +360,55 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                       help="nf4 is QLoRA; the others train LoRA on the unquantised model (default: %(default)s)")
 
     lora = parser.add_argument_group("LoRA, on every projection")
-    lora.add_argument("--lora_r", type=int, default=32, metavar="R", help="rank (default: %(default)s)")
-    lora.add_argument("--lora_alpha", type=int, default=16, metavar="A", help="scale, as alpha / rank (default: %(default)s)")
-    lora.add_argument("--lora_dropout", type=float, default=0.05, metavar="P", help="(default: %(default)s)")
+    lora.add_argument("--lora_r", type=positive_int, default=32, metavar="R", help="rank (default: %(default)s)")
+    lora.add_argument("--lora_alpha", type=positive_int, default=16, metavar="A", help="scale, as alpha / rank (default: %(default)s)")
+    lora.add_argument("--lora_dropout", type=share, default=0.05, metavar="P", help="(default: %(default)s)")
 
     recipe = parser.add_argument_group("recipe (the defaults are the post's)")
-    recipe.add_argument("--batch_size", type=int, default=4, metavar="N", help="chats a micro-batch (default: %(default)s)")
-    recipe.add_argument("--gradient_accumulation", type=int, default=4, metavar="N", help="micro-batches a step (default: %(default)s)")
-    recipe.add_argument("--learning_rate", type=float, default=2e-4, metavar="LR", help="peak (default: %(default)s)")
+    recipe.add_argument("--batch_size", type=positive_int, default=4, metavar="N", help="chats a micro-batch (default: %(default)s)")
+    recipe.add_argument("--gradient_accumulation", type=positive_int, default=4, metavar="N", help="micro-batches a step (default: %(default)s)")
+    recipe.add_argument("--learning_rate", type=not_negative, default=2e-4, metavar="LR", help="peak (default: %(default)s)")
     recipe.add_argument("--lr_scheduler", default="cosine", metavar="NAME", help="as Transformers names it (default: %(default)s)")
-    recipe.add_argument("--warmup", type=float, default=0.03, metavar="SHARE", help="steps, or below 1 their share (default: %(default)s)")
-    recipe.add_argument("--epochs", type=float, default=1, metavar="N", help="passes over the data (default: %(default)s)")
+    recipe.add_argument("--warmup", type=not_negative, default=0.03, metavar="SHARE", help="steps, or below 1 their share (default: %(default)s)")
+    recipe.add_argument("--epochs", type=not_negative, default=1, metavar="N", help="passes over the data (default: %(default)s)")
     recipe.add_argument("--max_steps", type=int, default=-1, metavar="N", help="stop after N steps, whatever --epochs says")
-    recipe.add_argument("--max_length", type=int, default=1024, metavar="N", help="tokens; longer chats are left out (default: %(default)s)")
+    recipe.add_argument("--max_length", type=positive_int, default=1024, metavar="N", help="tokens; longer chats are left out (default: %(default)s)")
     recipe.add_argument("--optim", default="paged_adamw_32bit" if cuda else "adamw_torch", metavar="NAME",
                         help="as Transformers names it (default: paged_adamw_32bit on CUDA, else adamw_torch)")
-    recipe.add_argument("--weight_decay", type=float, default=0.001, metavar="W", help="(default: %(default)s)")
-    recipe.add_argument("--max_grad_norm", type=float, default=0.3, metavar="G", help="gradient clipping (default: %(default)s)")
+    recipe.add_argument("--weight_decay", type=not_negative, default=0.001, metavar="W", help="(default: %(default)s)")
+    recipe.add_argument("--max_grad_norm", type=not_negative, default=0.3, metavar="G", help="gradient clipping (default: %(default)s)")
     recipe.add_argument("--group_by_length", action=argparse.BooleanOptionalAction, default=True,
                         help="batches of chats of similar length (default: yes)")
     recipe.add_argument("--activation_checkpointing", action=argparse.BooleanOptionalAction, default=cuda,
-                        help="less memory, about a third more time (default: yes on CUDA)")
+                        help="less memory, more time (default: yes on CUDA)")
     recipe.add_argument("--seed", type=int, default=42, metavar="N", help="of adapter, order and dropout (default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    if get_process().num_processes > 1:
+        raise InputError("training runs as one process: python train.py")
     chats = load_chats(args.data)
     check_replaceable(args.output_dir, "adapter_config.json")
     check_writable(args.checkpoint_dir / "training.json")
+    if args.resume and not args.revision and (began := read_record(args.checkpoint_dir)):
+        args.revision = began["base"]["revision"]
     revision = check_base(args.model, args.revision)
     run = describe_run(args, revision)
-    checkpoint = check_checkpoint_dir(args.checkpoint_dir, run, args.resume)
-    empty = build_empty(load_config(args.model, revision))
-    check_device(args.model, empty, args.precision, estimate_working_bytes(empty, args))
+    checkpoint = find_checkpoint(args.checkpoint_dir, run, args.resume)
+    config, lora = build_configs(args, revision)
     tokenizer = load_tokenizer(args.model, revision)
     dataset = encode_chats(chats, tokenizer, find_end_tokens(args.model, tokenizer, revision), args.max_length)
+    empty = build_empty(load_config(args.model, revision))
+    longest = max(len(input_ids) for input_ids in dataset["input_ids"])
+    check_device(args.model, empty, args.precision, estimate_working_bytes(empty, args, longest))
 
     write_whole(args.checkpoint_dir / "training.json", json.dumps(run, ensure_ascii=False, indent=2))
+    download_base(args.model, revision)
     model = load_model(args.model, revision, args.precision)
-    trainer = build_trainer(model, tokenizer, dataset, revision, args)
-    trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    trainer = build_trainer(model, tokenizer, dataset, config, lora, args.group_by_length)
+    run_training(trainer, checkpoint)
     save_adapter(trainer, tokenizer, run, args.output_dir)
 
 

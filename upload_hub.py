@@ -7,29 +7,30 @@ A repository that has to be created is private unless --public.
     python upload_hub.py
 """
 import argparse
-import json
 from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from data_processing import InputError, run_script
-from exaone import ADAPTER, ADAPTER_FILES, explain_hub_errors, is_exaone
+from exaone import ADAPTER, ADAPTER_FILES, explain_hub_errors, is_exaone, read_adapter_config
 
 
 def list_files(folder: Path) -> list[Path]:
-    """The files of an adapter that go to the hub. Raises InputError if `folder` holds no adapter."""
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder}: holds no {name}, so there is no adapter to upload. Train one: python train.py")
+    """The files of an adapter that go to the hub."""
     return [folder / name for name in ADAPTER_FILES if (folder / name).is_file()]
 
 
-def check_name(repo_id: str, folder: Path) -> None:
-    """Check a repository's name against the base model's licence. Raises InputError.
+def check_name(repo_id: str, base: str) -> None:
+    """Check that a repository can have this name, and may: the licence of its base model has a say. Raises InputError.
 
     EXAONE AI Model License 1.1-NC: the name of a model derived from an EXAONE begins with EXAONE.
     """
-    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise InputError(f"{repo_id}: no name that a repository can have ({error})") from None
     if is_exaone(base) and not repo_id.rpartition("/")[2].startswith("EXAONE"):
         raise InputError(f"{repo_id}: the licence of {base} wants the name of a derived model to begin with EXAONE, "
                          f"such as {ADAPTER}. Choose another --repo_id")
@@ -48,9 +49,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    files = list_files(args.adapter)
+    config = read_adapter_config(args.adapter)
     repo_id = args.repo_id or args.adapter.resolve().name
-    check_name(repo_id, args.adapter)
+    check_name(repo_id, config["base_model_name_or_path"])
+    files = list_files(args.adapter)
     for file in files:
         print(f"{file.stat().st_size:>14,} bytes  {file.name}")
     if args.dry_run:
@@ -59,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     if get_token() is None:
         raise InputError("not logged in to the hub. Log in with a token that may write: hf auth login (or set HF_TOKEN)")
     api = HfApi()
-    with explain_hub_errors(repo_id):
+    with explain_hub_errors(repo_id, "Run the same command again: what is there already is not sent twice"):
         if "/" not in repo_id:
             repo_id = f"{api.whoami()['name']}/{repo_id}"
         url = api.create_repo(repo_id, private=not args.public, exist_ok=True)

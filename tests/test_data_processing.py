@@ -31,6 +31,7 @@ def test_marked_sentence_there_and_back(line, sentence, entities):
     ("그때 <손흥민은 달린다", "character 4: expected <mention:LABEL> with one of PS, LC, OG, DT, TI, QT, found <손흥민은 달린다; the sign itself"),
     ("<손흥민:XX>은", "character 1: expected <mention:LABEL>.*found <손흥민:XX>은"),
     ("<손흥민>은", "character 1: expected <mention:LABEL>.*found <손흥민>은"),
+    ("봄 손흥민:PS>은 간다", "character 6: a mention ends here but begins nowhere"),
     ("<봄:>은", "character 1: expected <mention:LABEL>.*found <봄:>은"),
     ("<:PS>은", "character 1: expected <mention:LABEL>.*found <:PS>은"),
     ("<봄:DT> <손<흥:PS>민:PS>", "character 8: expected <mention:LABEL>.*found <손<흥:PS>"),
@@ -90,7 +91,7 @@ def test_folder_in_the_hubs_layout(tmp_path):
 @pytest.mark.parametrize("change, message", [
     ({"tags": [[0, 12], [12]]}, r"row 1 \(왔다…\): 2 tokens.*1 tag"),
     ({"names": [*TAGS[:-1], "B-XX"]}, "unknown tags B-XX; expected B-DT"),
-    ({"columns": ("tokens",)}, "expected the columns tokens and ner_tags"),
+    ({"columns": ("tokens",)}, r"expected the columns tokens and ner_tags \(a list of ClassLabel\)"),
 ])
 def test_rows_that_do_not_fit_leave_the_old_chats_alone(tmp_path, change, message):
     output = tmp_path / "out" / "train.jsonl"
@@ -204,3 +205,40 @@ def test_sentences_that_cannot_make_the_round_trip_are_told(tmp_path, capsys):
     rows = read_marked_file(path)
     create_chat_dataset(rows, get_id2label(rows))
     assert "round trip: 2 of 3 sentences do not come back exactly from their own answer: rows 1, 2" in capsys.readouterr().out
+
+
+def test_output_that_is_a_folder_is_told_before_anything_is_read(tmp_path):
+    with pytest.raises(InputError, match="is a folder; a file is wanted here"):
+        preprocessing_data("nowhere", tmp_path)
+
+
+@pytest.mark.parametrize("number", ["0", "-3"])
+def test_no_sentences_at_all_is_no_number_of_samples(number, tmp_path, capsys):
+    output = tmp_path / "train.jsonl"
+    output.write_text("old")
+    with pytest.raises(SystemExit):
+        main(["--dataset", str(SAMPLE), "--output", str(output), "--num_samples", number])
+    assert output.read_text() == "old" and "argument --num_samples" in capsys.readouterr().err
+
+
+def test_interrupted_replacement_puts_the_old_folder_back(tmp_path, monkeypatch):
+    from pathlib import Path
+    folder, rename = tmp_path / "adapter", Path.rename
+    with replace_folder(folder, "marker") as part:
+        (part / "marker").write_text("old")
+
+    def stop_at_the_second(path, target):
+        if path.name.endswith(".part"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt), replace_folder(folder, "marker") as part:
+        (part / "marker").write_text("new")
+    assert [(path.name, (path / "marker").read_text()) for path in tmp_path.iterdir()] == [("adapter", "old")]
+
+    monkeypatch.undo()
+    folder.rename(tmp_path / ".adapter.old")  # as a killed process leaves it
+    with pytest.raises(KeyboardInterrupt), replace_folder(folder, "marker"):
+        raise KeyboardInterrupt
+    assert (folder / "marker").read_text() == "old"

@@ -297,6 +297,7 @@ def copy_adapter(adapter, tmp_path, change):
     (lambda t: {name.replace("o_proj", "out_proj"): tensor for name, tensor in t.items()}, "8 of the adapter's 28"),
     (lambda t: {name: tensor for name, tensor in t.items() if "layers.1." not in name}, "14 of the adapter's 14"),
     (lambda t: {}, "28 of the adapter's 0"),
+    (lambda t: {name: torch.cat([tensor, tensor], dim=-1) for name, tensor in t.items()}, "tensors have other sizes"),
 ])
 def test_adapter_that_did_not_load_whole_is_an_error(adapter, tmp_path, change, message):
     with pytest.raises(InputError, match=message):
@@ -317,6 +318,26 @@ def test_bad_input_is_told_before_any_model_loads(arguments, message, monkeypatc
     monkeypatch.setattr(evaluate_hub, "load_model", lambda *_: pytest.fail("a model was loaded"))
     with pytest.raises(InputError, match=message):
         evaluate_hub.main([*MEMORISED, *arguments] if "--dataset" not in arguments else arguments)
+
+
+@pytest.mark.parametrize("flags, message", [(["--batch_size", "0"], "--batch_size"), (["--num_samples", "-3"], "--num_samples"),
+                                            (["--max_new_tokens", "0"], "--max_new_tokens")])
+def test_impossible_numbers_are_told_by_the_flag(flags, message, capsys):
+    with pytest.raises(SystemExit):
+        evaluate_hub.parse_args(flags)
+    assert f"argument {message}" in capsys.readouterr().err
+
+
+def test_prompt_is_the_one_the_adapter_was_trained_with(adapter, tmp_path):
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter, folder)
+    assert evaluate_hub.choose_prompt(None, folder) == "basic"
+    record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    record["data"]["source"]["prompt"] = "strict"
+    (folder / "training.json").write_text(json.dumps(record))
+    assert evaluate_hub.choose_prompt(None, folder) == "strict"
+    assert evaluate_hub.choose_prompt("basic", folder) == "basic"
+    assert evaluate_hub.choose_prompt(None, None) == "basic"
 
 
 def test_base_and_its_revision_come_from_the_adapter(adapter, stand_in):

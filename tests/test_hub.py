@@ -32,9 +32,13 @@ def hub():
         yield hub
 
 
-def run(hub, tmp_path, token, *command) -> subprocess.CompletedProcess:
+def add_base(hub, stand_in):
+    hub.add_repo("alice/EXAONE-base", {path.name: path.read_bytes() for path in stand_in.iterdir()}, private=True)
+
+
+def run(hub, tmp_path, token, *command, **environment) -> subprocess.CompletedProcess:
     done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True,
-                          env=hub.environment(tmp_path / "home", token), cwd=tmp_path)
+                          env=hub.environment(tmp_path / "home", token) | environment, cwd=tmp_path)
     assert token is None or token not in done.stdout + done.stderr
     return done
 
@@ -51,6 +55,7 @@ def test_base_is_checked_before_it_is_downloaded(hub, tmp_path):
     ]
     done = run(hub, tmp_path, None, "-c", CHECK_BASE, ROOT, json.dumps(cases))
     gated, anonymous, wrong, unknown, no_revision, no_room, good = done.stdout.splitlines()
+    assert [path for _, path, _ in hub.requests if path.endswith("/auth-check")]
     assert gated == anonymous == (f"{EXAONE} is gated and this machine has no access to it. Accept its terms on "
                                   f"{hub.url}/{EXAONE}, then log in: hf auth login")
     assert wrong == "the hub does not accept this machine's token. Log in again: hf auth login, or renew HF_TOKEN"
@@ -83,6 +88,44 @@ def test_adapter_goes_to_the_hub_and_is_evaluated_from_there(hub, tmp_path, adap
                     "--dataset", SAMPLE, "--split", "train", "--num_samples", "24")
     assert evaluated.returncode == 0, evaluated.stderr
     assert "F1-Score: 1.0000" in evaluated.stdout
+
+
+def test_public_repository_is_made_only_if_asked_for(hub, tmp_path, adapter):
+    done = run(hub, tmp_path, "hf_alice", ROOT / "upload_hub.py", "--adapter", adapter, "--public")
+    assert done.returncode == 0 and not hub.repos["alice/EXAONE-adapter"]["private"]
+
+
+def test_base_of_the_hub_serves_offline_afterwards_and_stays_at_its_commit(hub, tmp_path, stand_in, chats_file):
+    """Trained online; the branch moves on; resumed and evaluated without a network, from the cache and the same commit."""
+    add_base(hub, stand_in)
+    commit = hub.repos["alice/EXAONE-base"]["commits"][-1]["oid"]
+    train = [ROOT / "train.py", "--model", "alice/EXAONE-base", "--data", chats_file, "--output_dir", "EXAONE-adapter",
+             "--max_steps", "4", "--save_steps", "2", "--batch_size", "4", "--gradient_accumulation", "1"]
+    done = run(hub, tmp_path, "hf_alice", *train)
+    assert done.returncode == 0, done.stderr
+    adapter = (tmp_path / "EXAONE-adapter" / "adapter_model.safetensors").read_bytes()
+    assert json.loads((tmp_path / "EXAONE-adapter" / "adapter_config.json").read_text())["revision"] == commit
+
+    hub.commit("alice/EXAONE-base", {"config.json": b"{}"})
+    resumed = run(hub, tmp_path, "hf_alice", *train, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (tmp_path / "EXAONE-adapter" / "adapter_model.safetensors").read_bytes() == adapter
+    before = len(hub.requests)
+    evaluated = run(hub, tmp_path, "hf_alice", ROOT / "evaluate_hub.py", "--adapter", "EXAONE-adapter", "--dataset", SAMPLE,
+                    "--num_samples", "4", "--max_new_tokens", "8", HF_HUB_OFFLINE="1")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert json.loads((tmp_path / "evaluation" / "predictions.jsonl").open().readline())["settings"]["revision"] == commit
+    assert len(hub.requests) == before
+
+
+@pytest.mark.parametrize("method, path, status, message", [
+    ("PUT", "/lfs/", 403, "this login has no right to it"),
+    ("POST", "/commit/", 500, "the hub answered with an error (500). Run the same command again"),
+])
+def test_upload_that_fails_on_the_way(hub, tmp_path, adapter, method, path, status, message):
+    hub.fail_next(method, path, status=status, times=9)
+    done = run(hub, tmp_path, "hf_alice", ROOT / "upload_hub.py", "--adapter", adapter)
+    assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("token, arguments, message", [

@@ -1,6 +1,7 @@
 """What the loss covers, what is trained, what a killed run leaves, and what is checked before and after."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def trainer(stand_in, chats_file, tmp_path_factory):
     args = train.parse_args(arguments(stand_in, chats_file, tmp_path_factory.mktemp("run")))
     tokenizer = load_tokenizer(args.model)
     dataset = train.encode_chats(train.load_chats(args.data), tokenizer, find_end_tokens(args.model, tokenizer), 1024)
-    return train.build_trainer(load_model(args.model), tokenizer, dataset, None, args)
+    return train.build_trainer(load_model(args.model), tokenizer, dataset, *train.build_configs(args, None), True)
 
 
 def test_loss_covers_the_answer_and_its_end_marker_alone(trainer, chats_file):
@@ -110,6 +111,65 @@ def test_post_s_hyperparameters_are_the_defaults(trainer):
     assert config.activation_checkpointing is cuda
 
 
+def test_every_flag_of_the_recipe_reaches_the_trainer(tmp_path):
+    config, lora = train.build_configs(train.parse_args([
+        "--lora_r", "3", "--lora_alpha", "5", "--lora_dropout", "0.25", "--batch_size", "6", "--gradient_accumulation", "7",
+        "--learning_rate", "0.125", "--lr_scheduler", "linear", "--warmup", "11", "--epochs", "2.5", "--max_steps", "13",
+        "--optim", "sgd", "--weight_decay", "0.5", "--max_grad_norm", "0.75", "--activation_checkpointing", "--seed", "17",
+        "--save_steps", "19", "--logging_steps", "23", "--precision", "float32", "--checkpoint_dir", str(tmp_path)]), "c0ffee")
+    assert (lora.r, lora.lora_alpha, lora.lora_dropout, lora.revision) == (3, 5, 0.25, "c0ffee")
+    assert (config.per_device_train_batch_size, config.gradient_accumulation_steps, config.learning_rate) == (6, 7, 0.125)
+    assert (config.lr_scheduler_type, config.warmup_steps, config.num_train_epochs, config.max_steps) == ("linear", 11, 2.5, 13)
+    assert (config.optim, config.weight_decay, config.max_grad_norm, config.seed) == ("sgd", 0.5, 0.75, 17)
+    assert (config.save_steps, config.logging_steps, config.bf16, config.output_dir) == (19, 23, False, str(tmp_path))
+    assert config.activation_checkpointing and config.gradient_checkpointing
+
+
+@pytest.mark.parametrize("flags", [["--lr_scheduler", "foo"], ["--optim", "foo"]])
+def test_setting_that_no_library_knows_is_told_before_any_model_loads(stand_in, chats_file, tmp_path, flags, monkeypatch):
+    monkeypatch.setattr(train, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(InputError, match="a setting that is not known: .*foo"):
+        train.main([*arguments(stand_in, chats_file, tmp_path), *flags])
+
+
+@pytest.mark.parametrize("flag, value", [("--batch_size", "0"), ("--gradient_accumulation", "0"), ("--lora_r", "-1"),
+                                         ("--lora_dropout", "2"), ("--warmup", "-1"), ("--logging_steps", "0")])
+def test_impossible_numbers_are_told_by_the_flag(flag, value, capsys):
+    with pytest.raises(SystemExit):
+        train.parse_args([flag, value])
+    assert f"argument {flag}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tells of a missing GPU")
+def test_large_model_without_a_gpu_is_told_before_it_is_loaded(stand_in, chats_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    large = tmp_path / "EXAONE-large"
+    shutil.copytree(stand_in, large)
+    config = json.loads((large / "config.json").read_text())
+    (large / "config.json").write_text(json.dumps(config | {"hidden_size": 4096, "intermediate_size": 14336, "num_layers": 32,
+                                                            "head_dim": 128}))
+    with pytest.raises(InputError, match="needs a CUDA GPU"):
+        train.main(arguments(large, chats_file, tmp_path))
+
+
+def test_checkpointing_gives_the_same_adapter(stand_in, chats_file, tmp_path):
+    adapters = []
+    for name, flag in (("with", "--activation_checkpointing"), ("without", "--no-activation_checkpointing")):
+        train.main([*arguments(stand_in, chats_file, tmp_path / name), "--max_steps", "3", flag])
+        adapters.append((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes())
+    assert adapters[0] == adapters[1]
+
+
+def test_adapter_is_checked_before_it_takes_its_place(stand_in, chats_file, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("refused")
+
+    monkeypatch.setattr(train, "check_adapter", refuse)
+    with pytest.raises(RuntimeError, match="refused"):
+        train.main([*arguments(stand_in, chats_file, tmp_path), "--max_steps", "2"])
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
 def test_all_seven_projections_of_every_layer_are_trained(adapter):
     tensors = load_file(adapter / "adapter_model.safetensors")
     expected = {f"base_model.model.model.layers.{layer}.{part}.lora_{side}.weight"
@@ -169,6 +229,19 @@ def test_killed_run_resumes_to_the_same_adapter(stand_in, chats_file, tmp_path, 
     assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == unbroken
 
 
+def test_finished_run_is_not_trained_further(stand_in, chats_file, tmp_path):
+    """Killed while the adapter was saved: 5 steps, which end in the middle of an epoch."""
+    command = arguments(stand_in, chats_file, tmp_path, "--max_steps", "5", "--save_steps", "5", "--batch_size", "4",
+                        "--gradient_accumulation", "1", "--lr_scheduler", "constant")
+    train.main(command)
+    adapter = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
+    for _ in range(2):
+        shutil.rmtree(tmp_path / "adapter")
+        train.main([*command, "--resume"])
+        assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == adapter
+        assert json.loads((tmp_path / "adapter" / "training.json").read_text())["steps"] == 5
+
+
 def test_damaged_checkpoint_is_passed_over(stand_in, chats_file, tmp_path, unbroken, capfd):
     command = arguments(stand_in, chats_file, tmp_path, *SHORT)
     train.main(command)
@@ -190,6 +263,9 @@ def test_run_is_not_mixed_with_another(stand_in, chats_file, tmp_path):
         train.main(command)
     with pytest.raises(InputError, match=r"begun otherwise.*\n  settings.learning_rate: 0.0002 then, 0.001 now"):
         train.main([*command, "--resume", "--learning_rate", "1e-3"])
+    (tmp_path / "results" / "training.json").unlink()
+    with pytest.raises(InputError, match="no training.json that says how they came to be"):
+        train.main([*command, "--resume"])
 
 
 GOOD = '{"messages": [{"role": "user", "content": "봄"}, {"role": "assistant", "content": "{}"}]}\n'

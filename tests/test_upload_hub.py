@@ -46,6 +46,18 @@ def test_folder_without_an_adapter(folder, missing):
         upload_hub.main(["--adapter", str(folder)])
 
 
+@pytest.mark.parametrize("content", ["{", "{}", '{"base_model_name_or_path": null}', "[]"])
+def test_broken_adapter_config(folder, content):
+    (folder / "adapter_config.json").write_text(content)
+    with pytest.raises(InputError, match="adapter_config.json: is not what PEFT writes"):
+        upload_hub.main(["--adapter", str(folder)])
+
+
+def test_name_that_no_repository_can_have(folder):
+    with pytest.raises(InputError, match="no name that a repository can have"):
+        upload_hub.main(["--adapter", str(folder), "--repo_id", "me/EXAONE bad", "--dry_run"])
+
+
 @pytest.mark.parametrize("repo_id", ["me/klue-ner-lora", "klue-ner-lora", "me/my-EXAONE-lora"])
 def test_name_that_breaks_the_licence(folder, repo_id):
     with pytest.raises(InputError, match="wants the name of a derived model to begin with EXAONE"):
