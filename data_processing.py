@@ -85,6 +85,74 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+# Files: written whole or not at all, and only where nothing else is lost.
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a file so that it is there whole or, after a failure at any point, as it was before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def check_parent(path: Path) -> None:
+    """Check that `path`, be it there already or not, can be written. Raises InputError."""
+    parent = next(parent for parent in path.resolve().parents if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written in {parent} ({error.strerror}); choose another place") from None
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written at `path`. Raises InputError."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; a file is wanted here")
+    check_parent(path)
+
+
+def check_replaceable(folder: Path, marker: str) -> None:
+    """Check that `replace_folder` may write `folder`: a new or empty one, or one that holds `marker`."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; a folder is wanted here")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
+        raise InputError(f"{folder}: holds other things (no {marker}) and would be replaced; choose another folder")
+    check_parent(folder)
+
+
+@contextmanager
+def replace_folder(folder: Path, marker: str) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes `folder`'s place if all goes well, and vanishes if not."""
+    check_replaceable(folder, marker)
+    folder = folder.resolve()
+    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)  # an earlier run ended between the two renamings below
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+# Sentences: KLUE's notation and KLUE's columns.
+
 SIGN = r"\\[<>\\]|[^<>\\]|\\(?![<>\\])"  # an escaped one, or any other
 MARKED = re.compile(rf"<(?P<mention>(?:{SIGN})+):(?P<label>[^<>:]*)>|(?P<plain>(?:{SIGN}|>)+)")
 UNOPENED = re.compile(f":({'|'.join(LABELS)})>")
@@ -148,6 +216,53 @@ def read_marked_file(path: Path) -> Dataset:
     if not rows["tokens"]:
         raise InputError(f"{path}: holds no sentence; expected one a line, such as <손흥민:PS>은 달린다.")
     return Dataset.from_dict(rows, features=FEATURES)
+
+
+def load_split(dataset: str, split: str) -> Dataset:
+    """One split with the columns `tokens` (list of str) and `ner_tags` (list of ClassLabel ids).
+
+    `dataset` is a hub id, a local folder in the hub's layout (config `ner`), or a folder that holds
+    `{split}.txt` in KLUE's notation. Raises InputError if it cannot be read or has other columns.
+    """
+    folder = Path(dataset)
+    if (folder / f"{split}.txt").is_file():
+        return read_marked_file(folder / f"{split}.txt")
+    if any(folder.glob("*.txt")):
+        raise InputError(f"{dataset}: holds no {split}.txt; it has {', '.join(sorted(p.name for p in folder.glob('*.txt')))}")
+    if not folder.is_dir() and dataset.count("/") != 1:
+        raise InputError(f"{dataset}: no such folder, and a data set's id on the hub reads owner/name, such as {KLUE}")
+    try:
+        if folder.is_dir():
+            # The shared cache knows a folder by its name alone and would hand out an older state, or another folder's.
+            with tempfile.TemporaryDirectory() as cache:
+                rows = load_dataset(dataset, "ner", split=split, cache_dir=cache, keep_in_memory=True)
+        else:
+            rows = load_dataset(dataset, "ner", split=split)
+    except (OSError, ValueError, DatasetsError) as error:
+        raise InputError(
+            f"cannot read the split '{split}' of {dataset}: {str(error).splitlines()[0]}\n"
+            "Expected an id on the hub (with a network), a folder in the hub's layout with a config 'ner', "
+            "or a folder with train.txt / validation.txt; data/sample is one to try.") from error
+    tags = rows.features.get("ner_tags")
+    if "tokens" not in rows.features or not (isinstance(tags, List) and isinstance(tags.feature, ClassLabel)):
+        raise InputError(f"{dataset}, {split}: expected the columns tokens and ner_tags (a list of ClassLabel), "
+                         f"found {', '.join(f'{name} ({kind})' for name, kind in rows.features.items())[:300]}")
+    unknown = set(tags.feature.names) - set(TAGS)
+    if unknown:
+        raise InputError(f"{dataset}: unknown tags {', '.join(sorted(unknown))}; expected {', '.join(TAGS)}")
+    return rows
+
+
+def get_id2label(rows: Dataset) -> dict[int, str]:
+    """The data set's own numbering of the tags."""
+    return dict(enumerate(rows.features["ner_tags"].feature.names))
+
+
+def sample_rows(rows: Dataset, num_samples: int | None, seed: int = 42) -> Dataset:
+    """`num_samples` rows drawn with a seed, as the post drew them; a smaller split is taken whole."""
+    if num_samples is None or num_samples >= len(rows):
+        return rows
+    return rows.shuffle(seed=seed).select(range(num_samples))
 
 
 # The way out: from tags to the answer.
@@ -468,7 +583,7 @@ def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list
     return occurrences
 
 
-def rank_place(sentence: str, span: tuple[int, int]) -> int:
+def rank_place(sentence: str, span: Span) -> int:
     """0 where a word starts, but for a lone syllable only if it stands alone or before 씨; 1 there otherwise; 2 inside words.
 
     한 in "한숨 쉬던 한 사람" is the second, 강 in "강당에서 본 강씨" too. Measured as above: 24 inexact sentences become 21.
@@ -522,51 +637,7 @@ def fold_character(character: str) -> str:
     return "".join(part for part in parts if not part.isspace() and unicodedata.category(part) != "Cf")
 
 
-def load_split(dataset: str, split: str) -> Dataset:
-    """One split with the columns `tokens` (list of str) and `ner_tags` (list of ClassLabel ids).
-
-    `dataset` is a hub id, a local folder in the hub's layout (config `ner`), or a folder that holds
-    `{split}.txt` in KLUE's notation. Raises InputError if it cannot be read or has other columns.
-    """
-    folder = Path(dataset)
-    if (folder / f"{split}.txt").is_file():
-        return read_marked_file(folder / f"{split}.txt")
-    if any(folder.glob("*.txt")):
-        raise InputError(f"{dataset}: holds no {split}.txt; it has {', '.join(sorted(p.name for p in folder.glob('*.txt')))}")
-    if not folder.is_dir() and dataset.count("/") != 1:
-        raise InputError(f"{dataset}: no such folder, and a data set's id on the hub reads owner/name, such as {KLUE}")
-    try:
-        if folder.is_dir():
-            # The shared cache knows a folder by its name alone and would hand out an older state, or another folder's.
-            with tempfile.TemporaryDirectory() as cache:
-                rows = load_dataset(dataset, "ner", split=split, cache_dir=cache, keep_in_memory=True)
-        else:
-            rows = load_dataset(dataset, "ner", split=split)
-    except (OSError, ValueError, DatasetsError) as error:
-        raise InputError(
-            f"cannot read the split '{split}' of {dataset}: {str(error).splitlines()[0]}\n"
-            "Expected an id on the hub (with a network), a folder in the hub's layout with a config 'ner', "
-            "or a folder with train.txt / validation.txt; data/sample is one to try.") from error
-    tags = rows.features.get("ner_tags")
-    if "tokens" not in rows.features or not (isinstance(tags, List) and isinstance(tags.feature, ClassLabel)):
-        raise InputError(f"{dataset}, {split}: expected the columns tokens and ner_tags (a list of ClassLabel), "
-                         f"found {', '.join(f'{name} ({kind})' for name, kind in rows.features.items())[:300]}")
-    unknown = set(tags.feature.names) - set(TAGS)
-    if unknown:
-        raise InputError(f"{dataset}: unknown tags {', '.join(sorted(unknown))}; expected {', '.join(TAGS)}")
-    return rows
-
-
-def get_id2label(rows: Dataset) -> dict[int, str]:
-    """The data set's own numbering of the tags."""
-    return dict(enumerate(rows.features["ner_tags"].feature.names))
-
-
-def sample_rows(rows: Dataset, num_samples: int | None, seed: int = 42) -> Dataset:
-    """`num_samples` rows drawn with a seed, as the post drew them; a smaller split is taken whole."""
-    if num_samples is None or num_samples >= len(rows):
-        return rows
-    return rows.shuffle(seed=seed).select(range(num_samples))
+# Chats: what a model is trained on.
 
 
 def build_prompt(sentence: str, system_prompt: str) -> list[dict]:
@@ -594,69 +665,6 @@ def create_chat_dataset(split: Dataset, id2label: dict[int, str],
     rows = f": rows {', '.join(inexact[:20])}{', …' if len(inexact) > 20 else ''}" if inexact else ""
     print(f"round trip: {len(inexact):,} of {len(chats):,} sentences do not come back exactly from their own answer{rows}")
     return chats
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Write a file so that it is there whole or, after a failure at any point, as it was before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def check_parent(path: Path) -> None:
-    """Check that `path`, be it there already or not, can be written. Raises InputError."""
-    parent = next(parent for parent in path.resolve().parents if parent.exists())
-    try:
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written in {parent} ({error.strerror}); choose another place") from None
-
-
-def check_writable(path: Path) -> None:
-    """Check that a file can be written at `path`. Raises InputError."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; a file is wanted here")
-    check_parent(path)
-
-
-def check_replaceable(folder: Path, marker: str) -> None:
-    """Check that `replace_folder` may write `folder`: a new or empty one, or one that holds `marker`."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file; a folder is wanted here")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
-        raise InputError(f"{folder}: holds other things (no {marker}) and would be replaced; choose another folder")
-    check_parent(folder)
-
-
-@contextmanager
-def replace_folder(folder: Path, marker: str) -> Iterator[Path]:
-    """Give an empty folder to fill; it takes `folder`'s place if all goes well, and vanishes if not."""
-    check_replaceable(folder, marker)
-    folder = folder.resolve()
-    part, old = folder.with_name(f".{folder.name}.part"), folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
-        old.rename(folder)  # an earlier run ended between the two renamings below
-    for leftover in (part, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def source_path(chats_path: Path) -> Path:

@@ -154,6 +154,7 @@ def test_draw_is_the_posts():
     import numpy
     rows = Dataset.from_dict({"row": range(5000)})
     expected = numpy.random.default_rng(42).permutation(5000)[:100].tolist()
+    assert expected[:8] == [1535, 1183, 3378, 3825, 643, 90, 2835, 3865]
     assert sample_rows(rows, 100)["row"][:] == expected
     assert sample_rows(rows, 6000)["row"][:] == list(range(5000))
 
