@@ -85,6 +85,12 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def describe_changes(before: dict, now: dict) -> list[str]:
+    """A line for each setting that is not what it was."""
+    return [f"{name}: {before.get(name)} then, {now.get(name)} now" for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)]
+
+
 # Files: written whole or not at all, and only where nothing else is lost.
 
 

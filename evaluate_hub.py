@@ -41,7 +41,7 @@ from tqdm import tqdm
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from data_processing import (FEATURES, InputError, KLUE, SYSTEM_PROMPTS, TAGS, bio_to_json, build_prompt, check_writable,
-                             find_revision, get_id2label, load_split, mark_entities, positive_int, run_script, sample_rows, tag_answer,
+                             describe_changes, find_revision, get_id2label, load_split, mark_entities, positive_int, run_script, sample_rows, tag_answer,
                              write_whole)
 from report import read_predictions, report_predictions
 
@@ -234,8 +234,8 @@ def choose_max_new_tokens(tokenizer: PreTrainedTokenizerBase, dataset: str) -> i
     return 2 * max(len(ids) for ids in tokenizer(sorted(answers), add_special_tokens=False)["input_ids"])
 
 
-def collect_predictions(path: Path, settings: dict) -> set[int]:
-    """Gather what was answered before, and by other processes, into `path`; return the ids of these sentences.
+def collect_predictions(path: Path, settings: dict) -> None:
+    """Gather what was answered before, and by other processes, into `path`.
 
     The file is written anew, whole: a line that a killed process left half is gone. Raises InputError if answers were
     made under other settings.
@@ -247,16 +247,13 @@ def collect_predictions(path: Path, settings: dict) -> set[int]:
             continue
         before, answered = read_predictions(part)
         if answered and before != settings:
-            changed = [f"{name}: {before.get(name)} then, {settings.get(name)} now"
-                       for name in sorted(before.keys() | settings.keys()) if before.get(name) != settings.get(name)]
             raise InputError(f"{part} holds answers made otherwise, and the two would be mixed:\n  "
-                             + "\n  ".join(changed) + "\nName another --output_dir, or delete this one")
+                             + "\n  ".join(describe_changes(before, settings)) + "\nName another --output_dir, or delete this one")
         rows.update((row["id"], row) for row in answered)
     lines = [{"settings": settings}, *(rows[row_id] for row_id in sorted(rows))]
     write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     for part in parts:
         part.unlink()
-    return set(rows)
 
 
 def append_predictions(path: Path, settings: dict, rows: Dataset, answers: Iterator[Answer], total: int) -> None:

@@ -28,8 +28,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from data_processing import (InputError, check_replaceable, check_writable, positive_int, replace_folder, run_script,
-                             source_path, write_whole)
+from data_processing import (InputError, check_replaceable, check_writable, describe_changes, positive_int, replace_folder,
+                             run_script, source_path, write_whole)
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 # These may differ between a run and its resumption: they decide where things go, not what is learned.
@@ -121,6 +121,11 @@ def read_record(folder: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def flatten_run(run: dict) -> dict:
+    """A run's fields by dotted name, but for where the data came from: its fingerprint decides."""
+    return {f"{part}.{name}": value for part, fields in run.items() for name, value in fields.items() if name != "source"}
+
+
 def find_checkpoint(folder: Path, run: dict, resume: bool) -> Path | None:
     """The checkpoint to go on from, if any. Raises InputError if `folder` holds another run's."""
     checkpoints = sorted((path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()),
@@ -134,10 +139,7 @@ def find_checkpoint(folder: Path, run: dict, resume: bool) -> Path | None:
     if checkpoints and not began:
         raise InputError(f"{folder} holds checkpoints but no training.json that says how they came to be; name another "
                          "--checkpoint_dir")
-    changed = [f"{part}.{name}: {began[part].get(name)} then, {run[part].get(name)} now" for part in began
-               for name in sorted((began[part].keys() | run[part].keys()) - {"source"})
-               if began[part].get(name) != run[part].get(name)]
-    if changed:
+    if began and (changed := describe_changes(flatten_run(began), flatten_run(run))):
         raise InputError(f"{folder} holds a run that was begun otherwise; resuming would mix the two:\n  "
                          + "\n  ".join(changed))
     for checkpoint in checkpoints:
