@@ -12,9 +12,11 @@ from exaone import (ADAPTER, EXAONE, build_empty, check_base, check_device, down
                     find_projections, get_process, load_config, load_model, load_tokenizer)
 
 import argparse
+import functools
 import hashlib
 import json
 import math
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +34,7 @@ from data_processing import (InputError, check_replaceable, check_writable, desc
                              run_script, source_path, write_whole)
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
+TARGETS = {"all": "all-linear", "qkv": ["q_proj", "k_proj", "v_proj"]}
 # These may differ between a run and its resumption: they decide where things go, not what is learned.
 FREE_ON_RESUME = {"resume", "data", "model", "revision", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"}
 
@@ -66,8 +69,8 @@ def load_chats(path: Path) -> list[list[dict]]:
     return chats
 
 
-def encode_chat(messages: list[dict], tokenizer: PreTrainedTokenizerBase, end_tokens: list[int]) -> dict:
-    """Token ids of a chat up to its end marker, and labels that cover the answer and that marker alone.
+def encode_chat(messages: list[dict], tokenizer: PreTrainedTokenizerBase, end_tokens: list[int], loss: str = "answer") -> dict:
+    """Token ids of a chat up to its end marker, and labels that cover the answer and that marker, or the whole `chat`.
 
     Returns `input_ids` and `labels`, two lists of one length; -100 labels carry no loss. What the template
     writes after the marker (EXAONE's newline) is left off: at inference nothing follows it.
@@ -82,23 +85,55 @@ def encode_chat(messages: list[dict], tokenizer: PreTrainedTokenizerBase, end_to
     if not ends:
         raise InputError("the chat template writes no end marker after an answer: the model would never learn to "
                          "stop. Choose another --model")
-    length = ends[0] + 1
-    return {"input_ids": chat[:length], "labels": [-100] * len(prompt) + chat[len(prompt):length]}
+    length, start = ends[0] + 1, len(prompt) if loss == "answer" else 0
+    return {"input_ids": chat[:length], "labels": [-100] * start + chat[start:length]}
 
 
 def encode_chats(chats: list[list[dict]], tokenizer: PreTrainedTokenizerBase, end_tokens: list[int],
-                 max_length: int) -> Dataset:
+                 max_length: int, loss: str = "answer") -> Dataset:
     """The training set. Chats over `max_length` tokens are left out and counted: cut answers teach cut answers."""
-    rows = [encode_chat(messages, tokenizer, end_tokens) for messages in tqdm(chats, desc="tokens", unit="chat")]
+    rows = [encode_chat(messages, tokenizer, end_tokens, loss)
+            for messages in tqdm(chats, desc="tokens", unit="chat", disable=not get_process().is_main_process)]
     kept = [row for row in rows if len(row["input_ids"]) <= max_length]
     if not kept:
         raise InputError(f"every chat is longer than --max_length {max_length} tokens "
                          f"(the shortest has {min(len(row['input_ids']) for row in rows)})")
     tokens = sum(len(row["input_ids"]) for row in kept)
     answers = sum(label != -100 for row in kept for label in row["labels"])
-    print(f"chats: {len(kept):,}, {tokens / len(kept):.0f} tokens each, {answers / tokens:.0%} of them under the loss; "
+    get_process().print(f"chats: {len(kept):,}, {tokens / len(kept):.0f} tokens each, {answers / tokens:.0%} of them under the loss; "
           f"{len(rows) - len(kept):,} left out as longer than {max_length} tokens")
     return Dataset.from_list(kept)
+
+
+def pack_chats(rows: list[dict]) -> dict[str, torch.Tensor]:
+    """A micro-batch as one sequence of T tokens, in which what all its chats begin with, the system prompt, stands once.
+
+    Each chat sees that prefix and itself, at the positions it would have alone: loss and gradients are those of the
+    padded batch, at less than half its tokens. Nothing is padded. Returns `input_ids`, `labels` and `position_ids`
+    (1, T), and a boolean `attention_mask` (1, 1, T, T), queries by keys.
+    """
+    chats = [row["input_ids"] for row in rows]
+    # The token before the first one under the loss has to be the chat's own: it predicts it.
+    first = min(next(i for i, label in enumerate(row["labels"]) if label != -100) for row in rows)
+    shared = min(len(os.path.commonprefix(chats)), max(first - 1, 0))
+    rests = [len(chat) - shared for chat in chats]
+    input_ids = chats[0][:shared] + [token for chat in chats for token in chat[shared:]]
+    labels = [-100] * shared + [label for row in rows for label in [-100, *row["labels"][shared + 1:]]]
+    positions = [*range(shared), *(shared + i for rest in rests for i in range(rest))]
+    owners = torch.tensor([0] * shared + [number for number, rest in enumerate(rests, start=1) for _ in range(rest)])
+    seen = ((owners[:, None] == owners) | (owners == 0)).tril()
+    return {"input_ids": torch.tensor([input_ids]), "labels": torch.tensor([labels]),
+            "position_ids": torch.tensor([positions]), "attention_mask": seen[None, None]}
+
+
+def split_batch(batch_size: int, accumulation: int, processes: int) -> tuple[int, int]:
+    """Each process's micro-batch and accumulation, so that a step takes the same chats however many there are."""
+    if accumulation % processes == 0:
+        return batch_size, accumulation // processes
+    if batch_size % processes == 0:
+        return batch_size // processes, accumulation
+    raise InputError(f"a step of {batch_size} x {accumulation} chats cannot be divided among {processes} processes. Choose "
+                     "another --batch_size or --gradient_accumulation")
 
 
 def describe_run(args: argparse.Namespace, base_revision: str | None) -> dict:
@@ -110,7 +145,8 @@ def describe_run(args: argparse.Namespace, base_revision: str | None) -> dict:
         "base": {"name": args.model, "revision": base_revision},
         # Chats that were edited since they were written are no longer what their source says.
         "data": {"sha256": fingerprint, "source": source if source.get("sha256") == fingerprint else None},
-        "settings": {name: value for name, value in sorted(vars(args).items()) if name not in FREE_ON_RESUME},
+        "settings": {name: value for name, value in sorted(vars(args).items()) if name not in FREE_ON_RESUME}
+        | {"processes": get_process().num_processes},
         "versions": {"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES},
     }
 
@@ -144,10 +180,10 @@ def find_checkpoint(folder: Path, run: dict, resume: bool) -> Path | None:
                          + "\n  ".join(changed))
     for checkpoint in checkpoints:
         if is_whole(checkpoint):
-            print(f"resuming from {checkpoint}")
+            get_process().print(f"resuming from {checkpoint}")
             return checkpoint
-        print(f"{checkpoint} is not whole; looking at the one before")
-    print("no checkpoint to resume from: starting at the first step")
+        get_process().print(f"{checkpoint} is not whole; looking at the one before")
+    get_process().print("no checkpoint to resume from: starting at the first step")
     return None
 
 
@@ -166,6 +202,7 @@ class SealCheckpoint(TrainerCallback):
     """Writes a checkpoint's file hashes once all of it is there: what a killed process left half is told by their lack."""
 
     def on_save(self, args, state, control, **kwargs):
+        get_process().wait_for_everyone()  # each process writes the state of its own random numbers
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             write_whole(folder / "files.json", json.dumps(hash_files(folder), indent=2))
@@ -203,23 +240,31 @@ class EpochOrder(torch.utils.data.Sampler):
 
 
 class ChatTrainer(SFTTrainer):
-    """TRL's trainer with our order of chats."""
+    """TRL's trainer with our order of chats, and packed batches."""
 
     group_by_length = True
 
+    def compute_loss(self, model, inputs, **kwargs):
+        if inputs["attention_mask"].dim() == 4:
+            # Passed by: TRL would count the pairs of a mask like this as tokens.
+            model = functools.partial(model, attention_mask=inputs.pop("attention_mask"))
+        return super().compute_loss(model, inputs, **kwargs)
+
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochOrder:
         lengths = [len(input_ids) for input_ids in self.train_dataset["input_ids"]]
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return EpochOrder(lengths, batch if self.group_by_length else None, self.args.seed)
 
 
 def build_configs(args: argparse.Namespace, base_revision: str | None) -> tuple[SFTConfig, LoraConfig]:
     """The recipe in TRL's and PEFT's words. Raises InputError if one of them does not know a setting."""
+    batch_size, accumulation = split_batch(args.batch_size, args.gradient_accumulation, get_process().num_processes)
     try:
         config = SFTConfig(
             output_dir=str(args.checkpoint_dir),
-            per_device_train_batch_size=args.batch_size,
-            gradient_accumulation_steps=args.gradient_accumulation,
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            ddp_find_unused_parameters=False,
             learning_rate=args.learning_rate,
             lr_scheduler_type=args.lr_scheduler,
             warmup_steps=args.warmup,
@@ -243,7 +288,7 @@ def build_configs(args: argparse.Namespace, base_revision: str | None) -> tuple[
             r=args.lora_r,
             lora_alpha=args.lora_alpha,
             lora_dropout=args.lora_dropout,
-            target_modules="all-linear",
+            target_modules=TARGETS[args.lora_targets],
             bias="none",
             task_type="CAUSAL_LM",
             revision=base_revision,
@@ -254,10 +299,10 @@ def build_configs(args: argparse.Namespace, base_revision: str | None) -> tuple[
 
 
 def build_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train_dataset: Dataset,
-                  config: SFTConfig, lora: LoraConfig, group_by_length: bool) -> ChatTrainer:
-    """TRL's trainer over a fresh LoRA on every projection of `model`."""
+                  config: SFTConfig, lora: LoraConfig, group_by_length: bool, pack: bool) -> ChatTrainer:
+    """TRL's trainer over a fresh LoRA on the projections of `model`."""
     trainer = ChatTrainer(model=model, args=config, train_dataset=train_dataset, processing_class=tokenizer,
-                          peft_config=lora, callbacks=[SealCheckpoint()])
+                          data_collator=pack_chats if pack else None, peft_config=lora, callbacks=[SealCheckpoint()])
     trainer.group_by_length = group_by_length
     # TRL keeps a 4-bit model's adapter in bfloat16, which a resumed run reads back as float32: the two would
     # part. In float32 throughout they are the same to the bit.
@@ -361,14 +406,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     base.add_argument("--precision", choices=["nf4", "bfloat16", "float32"], default="nf4",
                       help="nf4 is QLoRA; the others train LoRA on the unquantised model (default: %(default)s)")
 
-    lora = parser.add_argument_group("LoRA, on every projection")
+    lora = parser.add_argument_group("LoRA")
+    lora.add_argument("--lora_targets", choices=TARGETS, default="all",
+                      help="the projections that it adapts: all seven of a layer, or the three that the post's names "
+                           "reached (default: %(default)s)")
     lora.add_argument("--lora_r", type=positive_int, default=32, metavar="R", help="rank (default: %(default)s)")
     lora.add_argument("--lora_alpha", type=positive_int, default=16, metavar="A", help="scale, as alpha / rank (default: %(default)s)")
     lora.add_argument("--lora_dropout", type=share, default=0.05, metavar="P", help="(default: %(default)s)")
 
     recipe = parser.add_argument_group("recipe (the defaults are the post's)")
-    recipe.add_argument("--batch_size", type=positive_int, default=4, metavar="N", help="chats a micro-batch (default: %(default)s)")
-    recipe.add_argument("--gradient_accumulation", type=positive_int, default=4, metavar="N", help="micro-batches a step (default: %(default)s)")
+    recipe.add_argument("--loss", choices=["answer", "chat"], default="answer",
+                        help="what is learnt: the answer and its end marker, or as in the post the whole chat (default: %(default)s)")
+    recipe.add_argument("--batch_size", type=positive_int, default=16, metavar="N", help="chats a micro-batch (default: %(default)s)")
+    recipe.add_argument("--gradient_accumulation", type=positive_int, default=1, metavar="N",
+                        help="micro-batches a step, shared among the processes (default: %(default)s)")
+    recipe.add_argument("--pack", action=argparse.BooleanOptionalAction, default=True,
+                        help="compute the system prompt once a micro-batch and pad nothing; changes no gradient (default: yes)")
     recipe.add_argument("--learning_rate", type=not_negative, default=2e-4, metavar="LR", help="peak (default: %(default)s)")
     recipe.add_argument("--lr_scheduler", default="cosine", metavar="NAME", help="as Transformers names it (default: %(default)s)")
     recipe.add_argument("--warmup", type=not_negative, default=0.03, metavar="SHARE", help="steps, or below 1 their share (default: %(default)s)")
@@ -389,8 +442,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    if get_process().num_processes > 1:
-        raise InputError("training runs as one process: python train.py")
     chats = load_chats(args.data)
     check_replaceable(args.output_dir, "adapter_config.json")
     check_writable(args.checkpoint_dir / "training.json")
@@ -401,17 +452,21 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = find_checkpoint(args.checkpoint_dir, run, args.resume)
     config, lora = build_configs(args, revision)
     tokenizer = load_tokenizer(args.model, revision)
-    dataset = encode_chats(chats, tokenizer, find_end_tokens(args.model, tokenizer, revision), args.max_length)
+    dataset = encode_chats(chats, tokenizer, find_end_tokens(args.model, tokenizer, revision), args.max_length, args.loss)
     empty = build_empty(load_config(args.model, revision))
     longest = max(len(input_ids) for input_ids in dataset["input_ids"])
     check_device(args.model, empty, args.precision, estimate_working_bytes(empty, args, longest))
 
-    write_whole(args.checkpoint_dir / "training.json", json.dumps(run, ensure_ascii=False, indent=2))
-    download_base(args.model, revision)
+    process = get_process()
+    if process.is_main_process:
+        write_whole(args.checkpoint_dir / "training.json", json.dumps(run, ensure_ascii=False, indent=2))
+    with process.main_process_first():
+        download_base(args.model, revision)
     model = load_model(args.model, revision, args.precision)
-    trainer = build_trainer(model, tokenizer, dataset, config, lora, args.group_by_length)
+    trainer = build_trainer(model, tokenizer, dataset, config, lora, args.group_by_length, args.pack)
     run_training(trainer, checkpoint)
-    save_adapter(trainer, tokenizer, run, args.output_dir)
+    if process.is_main_process:
+        save_adapter(trainer, tokenizer, run, args.output_dir)
 
 
 if __name__ == "__main__":

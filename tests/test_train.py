@@ -30,7 +30,7 @@ def trainer(stand_in, chats_file, tmp_path_factory):
     args = train.parse_args(arguments(stand_in, chats_file, tmp_path_factory.mktemp("run")))
     tokenizer = load_tokenizer(args.model)
     dataset = train.encode_chats(train.load_chats(args.data), tokenizer, find_end_tokens(args.model, tokenizer), 1024)
-    return train.build_trainer(load_model(args.model), tokenizer, dataset, *train.build_configs(args, None), True)
+    return train.build_trainer(load_model(args.model), tokenizer, dataset, *train.build_configs(args, None), True, False)
 
 
 def test_loss_covers_the_answer_and_its_end_marker_alone(trainer, chats_file):
