@@ -127,67 +127,78 @@ def compute_prefix(model: PreTrainedModel | PeftModel, prefix: list[int]) -> Cac
     return cache
 
 
-def answer_batch(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, end_tokens: list[int],
-                 prompts: list[list[int]], prefix_length: int, prefix_cache: Cache,
-                 max_new_tokens: int) -> list[tuple[str, bool]]:
-    """Greedy answers: the text, and whether it reached an end token, for each prompt.
+def extend_batch(model: PreTrainedModel | PeftModel, end_tokens: list[int], pad_token: int, prompts: list[list[int]],
+                 limits: list[int], prefix_length: int, prefix_cache: Cache, leave: int = 0) -> list[list[int]]:
+    """What each prompt is followed by, greedily: up to an end token, to its limit, or till only `leave` are not done.
 
     Padding stands on the left, between the prefix and the rest. Unlike `generate`, which carries every sentence along
     until the last is done, a sentence that has reached its end leaves the batch.
     """
     device, width = model.device, max(map(len, prompts))
-    rests = [[tokenizer.pad_token_id] * (width - len(prompt)) + prompt[prefix_length:] for prompt in prompts]
+    rests = [[pad_token] * (width - len(prompt)) + prompt[prefix_length:] for prompt in prompts]
     masks = [[1] * prefix_length + [0] * (width - len(prompt)) + [1] * (len(prompt) - prefix_length) for prompt in prompts]
     input_ids, mask = torch.tensor(rests, device=device), torch.tensor(masks, device=device)
     running, ends = torch.arange(len(prompts), device=device), torch.tensor(end_tokens, device=device)
+    left = torch.tensor(limits, device=device)
     cache = copy.deepcopy(prefix_cache)
     cache.batch_repeat_interleave(len(prompts))
     said: list[list[int]] = [[] for _ in prompts]
     with torch.inference_mode():
-        for _ in range(max_new_tokens):
+        while len(running) > leave:
             positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -input_ids.shape[1]:]
             logits = model(input_ids=input_ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
                            logits_to_keep=1).logits
             chosen = logits[:, -1].argmax(dim=-1)
             for row, token in zip(running.tolist(), chosen.tolist(), strict=True):
                 said[row].append(token)
-            going_on = (~torch.isin(chosen, ends)).nonzero().flatten()
+            left = left - 1
+            going_on = (~torch.isin(chosen, ends) & (left > 0)).nonzero().flatten()
             if len(going_on) < len(chosen):
-                running, chosen, mask = running[going_on], chosen[going_on], mask[going_on]
+                running, chosen, mask, left = running[going_on], chosen[going_on], mask[going_on], left[going_on]
                 cache.batch_select_indices(going_on)
-                if not len(running):
-                    break
             input_ids = chosen[:, None]
             mask = torch.cat([mask, torch.ones_like(input_ids)], dim=1)
-    return [(tokenizer.decode(tokens, skip_special_tokens=True), tokens[-1] in end_tokens) for tokens in said]
+    return said
 
 
 def generate_answers(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, end_tokens: list[int],
                      prompts: list[list[int]], prefix: list[int], batch_size: int, max_new_tokens: int) -> Iterator[Answer]:
     """Greedy answers as they come, longest prompts first, in batches of similar length.
 
-    A batch that does not fit into memory is halved, and so are those after it.
+    The few of a batch that go on long after the others are left, and taken up together once all have had their turn: alone
+    they would take a step of the whole model for every token. A batch that does not fit into memory is halved, and so are
+    those after it.
     """
     cache = compute_prefix(model, prefix)
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
-    start = 0
-    while start < len(order):
-        batch = order[start:start + batch_size]
-        try:
-            answers = answer_batch(model, tokenizer, end_tokens, [prompts[i] for i in batch], len(prefix), cache,
-                                   max_new_tokens)
-        except RuntimeError as error:
-            if len(batch) == 1 or not should_reduce_batch_size(error):
-                raise
-            answers = None  # the memory comes back only after the error's own frames are gone
-        if answers is None:
-            torch.cuda.empty_cache()
-            batch_size = len(batch) // 2
-            tqdm.write(f"out of memory with {len(batch)} sentences at a time; going on with {batch_size}")
-            continue
-        for i, (text, stopped) in zip(batch, answers, strict=True):
-            yield Answer(i, text, stopped)
-        start += len(batch)
+    chats, waiting = [list(prompt) for prompt in prompts], list(range(len(prompts)))
+    while waiting:
+        waiting.sort(key=lambda i: len(chats[i]), reverse=True)
+        start, late = 0, []
+        while start < len(waiting):
+            batch = waiting[start:start + batch_size]
+            leave = len(batch) // 8 if len(waiting) > batch_size else 0
+            limits = [max_new_tokens - len(chats[i]) + len(prompts[i]) for i in batch]
+            try:
+                said = extend_batch(model, end_tokens, tokenizer.pad_token_id, [chats[i] for i in batch], limits, len(prefix),
+                                    cache, leave)
+            except RuntimeError as error:
+                if len(batch) == 1 or not should_reduce_batch_size(error):
+                    raise
+                said = None  # the memory comes back only after the error's own frames are gone
+            if said is None:
+                torch.cuda.empty_cache()
+                batch_size = len(batch) // 2
+                tqdm.write(f"out of memory with {len(batch)} sentences at a time; going on with {batch_size}")
+                continue
+            for i, tokens, limit in zip(batch, said, limits, strict=True):
+                chats[i] += tokens
+                stopped = tokens[-1] in end_tokens
+                if stopped or len(tokens) == limit:
+                    yield Answer(i, tokenizer.decode(chats[i][len(prompts[i]):], skip_special_tokens=True), stopped)
+                else:
+                    late.append(i)
+            start += len(batch)
+        waiting = late
 
 
 def ask_endpoint(url: str, model: str, sentences: list[str], system_prompt: str, max_new_tokens: int,

@@ -105,6 +105,26 @@ def test_finished_sentences_leave_the_batch(recogniser):
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == 8 and sizes[-1] < 8
 
 
+def test_long_answers_are_left_and_taken_up_together(recogniser, monkeypatch):
+    """Batches of 16: the last two of each are left where they are, and go on from there in a batch of their own."""
+    model, tokenizer, prompts = recogniser
+    single = collect(evaluate_hub.generate_answers(model, tokenizer, [tokenizer.eos_token_id], prompts, [], 1, 100))
+    calls, real = [], evaluate_hub.extend_batch
+
+    def spy(model, end_tokens, pad_token, chats, limits, *rest):
+        said = real(model, end_tokens, pad_token, chats, limits, *rest)
+        calls.append([(list(chat), tokens, tokens[-1] not in end_tokens and len(tokens) < limit)
+                      for chat, tokens, limit in zip(chats, said, limits, strict=True)])
+        return said
+
+    monkeypatch.setattr(evaluate_hub, "extend_batch", spy)
+    batched = collect(evaluate_hub.generate_answers(model, tokenizer, [tokenizer.eos_token_id], prompts, [], 16, 100))
+    left = [chat + tokens for call in calls[:3] for chat, tokens, going_on in call if going_on]
+    assert [len(call) for call in calls] == [16, 16, 16, len(left)] and 3 <= len(left) <= 6
+    assert sorted(left) == sorted(chat for chat, _, _ in calls[3]) and not any(going_on for _, _, going_on in calls[3])
+    assert batched == single
+
+
 def test_prefix_is_computed_once(recogniser, monkeypatch):
     model, tokenizer, prompts = recogniser
     lengths = []
@@ -121,21 +141,21 @@ def test_prefix_is_computed_once(recogniser, monkeypatch):
 def test_batch_that_does_not_fit_is_halved(recogniser, monkeypatch, capsys):
     model, tokenizer, prompts = recogniser
     sizes = []
-    real = evaluate_hub.answer_batch
+    real = evaluate_hub.extend_batch
 
-    def cramped(model, tokenizer, end_tokens, prompts, *rest):
+    def cramped(model, end_tokens, pad_token, prompts, *rest):
         sizes.append(len(prompts))
         if len(prompts) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return real(model, tokenizer, end_tokens, prompts, *rest)
+        return real(model, end_tokens, pad_token, prompts, *rest)
 
     whole = collect(evaluate_hub.generate_answers(model, tokenizer, [tokenizer.eos_token_id], prompts[:10], [], 10, 20))
-    monkeypatch.setattr(evaluate_hub, "answer_batch", cramped)
+    monkeypatch.setattr(evaluate_hub, "extend_batch", cramped)
     assert collect(evaluate_hub.generate_answers(model, tokenizer, [tokenizer.eos_token_id], prompts[:10], [], 10, 20)) == whole
     assert sizes == [10, 5, 2, 2, 2, 2, 2]
     assert "out of memory with 10 sentences at a time; going on with 5" in capsys.readouterr().out
 
-    monkeypatch.setattr(evaluate_hub, "answer_batch", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
+    monkeypatch.setattr(evaluate_hub, "extend_batch", lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
         list(evaluate_hub.generate_answers(model, tokenizer, [tokenizer.eos_token_id], prompts[:10], [], 10, 20))
 
@@ -218,8 +238,8 @@ def server(recogniser):
                 if len(seen) == 1:
                     return self.send_error(503)
                 prompt = tokenizer.apply_chat_template(body["messages"], add_generation_prompt=True)["input_ids"]
-                [(text, stopped)] = evaluate_hub.answer_batch(
-                    model, tokenizer, [tokenizer.eos_token_id], [prompt], 0, evaluate_hub.compute_prefix(model, []), body["max_tokens"])
+                [(_, text, stopped)] = evaluate_hub.generate_answers(model, tokenizer, [tokenizer.eos_token_id], [prompt], [], 1,
+                                                                     body["max_tokens"])
             reply = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": body["model"], "usage": None,
                                 "choices": [{"index": 0, "finish_reason": "stop" if stopped else "length",
                                              "message": {"role": "assistant", "content": text}}]}).encode()
