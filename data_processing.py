@@ -685,6 +685,17 @@ def find_revision(rows: Dataset) -> str | None:
     return None
 
 
+def count_shared(rows: Dataset, dataset: str) -> str:
+    """Say how many sentences stand twice among the training rows, and how many in the validation split, which is scored."""
+    sentences = ["".join(tokens) for tokens in rows["tokens"]]
+    twice = f"sentences: {len(sentences) - len(set(sentences)):,} stand twice"
+    try:
+        scored = {"".join(tokens) for tokens in load_split(dataset, "validation")["tokens"]}
+    except InputError:
+        return f"{twice}; there is no validation split to compare with"
+    return f"{twice}, {sum(sentence in scored for sentence in sentences):,} in the validation split too"
+
+
 def preprocessing_data(dataset: str = KLUE, output: str | Path = "data/train.jsonl", prompt: str = "basic",
                        num_samples: int | None = None, seed: int = 42) -> None:
     """Write the train split as chats to `output`, whole or not at all. The other splits stay as they are.
@@ -706,6 +717,7 @@ def preprocessing_data(dataset: str = KLUE, output: str | Path = "data/train.jso
     id2label = get_id2label(rows)
     counts = Counter(id2label[tag][2:] for tags in rows["ner_tags"] for tag in tags if id2label[tag].startswith("B-"))
     print("entities:", ", ".join(f"{label} {counts[label]:,}" for label in LABELS))
+    print(count_shared(rows, dataset))
     print(f"{output}: {len(chats):,} chats")
 
 

@@ -17,21 +17,25 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from data_processing import (InputError, check_replaceable, check_writable, describe_changes, positive_int, replace_folder,
-                             run_script, source_path, write_whole)
+from data_processing import (InputError, check_replaceable, check_writable, describe_changes, json_to_bio, positive_int,
+                             replace_folder, run_script, source_path, write_whole)
+from evaluate_hub import generate_answers
+from report import compute_f1
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 TARGETS = {"all": "all-linear", "qkv": ["q_proj", "k_proj", "v_proj"]}
@@ -87,6 +91,22 @@ def encode_chat(messages: list[dict], tokenizer: PreTrainedTokenizerBase, end_to
                          "stop. Choose another --model")
     length, start = ends[0] + 1, len(prompt) if loss == "answer" else 0
     return {"input_ids": chat[:length], "labels": [-100] * start + chat[start:length]}
+
+
+def hold_out(chats: list[list[dict]], size: int, seed: int) -> tuple[list[list[dict]], list[list[dict]]]:
+    """Chats to train on, and `size` others to score. A sentence that is scored is not trained on, wherever else it stands.
+
+    Raises InputError if nothing would be left.
+    """
+    if not size:
+        return chats, []
+    held = set(torch.randperm(len(chats), generator=torch.Generator().manual_seed(seed))[:size].tolist())
+    asked = {chats[i][-2]["content"] for i in held}
+    rest = [chat for chat in chats if chat[-2]["content"] not in asked]
+    if not rest:
+        raise InputError(f"--validation {size} leaves no chat to train on, of {len(chats):,}")
+    get_process().print(f"validation: {len(held):,} chats held out, and {len(chats) - len(rest) - len(held):,} that ask the same")
+    return rest, [chats[i] for i in sorted(held)]
 
 
 def encode_chats(chats: list[list[dict]], tokenizer: PreTrainedTokenizerBase, end_tokens: list[int],
@@ -326,6 +346,56 @@ def run_training(trainer: ChatTrainer, checkpoint: Path | None) -> None:
         raise KeyboardInterrupt("go on from the last checkpoint with --resume") from None
 
 
+class ScoreValidation(TrainerCallback):
+    """Scores held-out chats by generating whenever a checkpoint is written, the last step's too, and keeps the best adapter.
+
+    The answers go the way of evaluate_hub.py's, back to tags, and the score is seqeval's micro F1, against the tags that
+    the chats' own answers give. `folder` holds the best adapter so far and its score, `best.json`.
+    """
+
+    def __init__(self, chats: list[list[dict]], tokenizer: PreTrainedTokenizerBase, end_tokens: list[int], folder: Path):
+        self.folder, self.tokenizer, self.end_tokens = folder, tokenizer, end_tokens
+        self.prompts = [tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True)["input_ids"] for chat in chats]
+        self.prefix = os.path.commonprefix([prompt[:-1] for prompt in self.prompts])
+        self.tokens = [list(chat[-2]["content"]) for chat in chats]
+        self.gold = [json_to_bio(chat[-1]["content"], tokens) for chat, tokens in zip(chats, self.tokens, strict=True)]
+        self.max_new_tokens = 2 * max(len(tokenizer(chat[-1]["content"])["input_ids"]) for chat in chats)
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if (best := self.read_best()) and best["step"] > state.global_step and state.is_world_process_zero:
+            shutil.rmtree(self.folder)  # of steps that are taken anew
+
+    def on_save(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero:
+            score, best = self.score(model), self.read_best()
+            state.log_history.append({"step": state.global_step, "validation_f1": score})
+            print(f"validation: F1 {score:.4f} after step {state.global_step}")
+            if best is None or score > best["f1"]:
+                with replace_folder(self.folder, "best.json") as part:
+                    model.save_pretrained(part, save_embedding_layers=False)
+                    write_whole(part / "best.json", json.dumps({"step": state.global_step, "f1": score}))
+        get_process().wait_for_everyone()
+
+    def score(self, model: PeftModel) -> float:
+        model.eval()
+        for module in model.modules():
+            # Asked in evaluation mode, it would repack its weights for some CPUs into a form that passes no gradient on.
+            if isinstance(module, Linear4bit):
+                module.train()
+        answers = sorted(generate_answers(model, self.tokenizer, self.end_tokens, self.prompts, self.prefix, 32, self.max_new_tokens))
+        model.train()
+        return compute_f1(self.gold, [json_to_bio(answer.text, tokens) for answer, tokens in zip(answers, self.tokens, strict=True)])
+
+    def read_best(self) -> dict | None:
+        path = self.folder / "best.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def restore_best(self, model: PeftModel) -> None:
+        best = self.read_best()
+        set_peft_model_state_dict(model, load_file(self.folder / "adapter_model.safetensors"))
+        print(f"best of the checkpoints on the validation chats: step {best['step']}, F1 {best['f1']:.4f}")
+
+
 def score_answer(model: PreTrainedModel, row: dict) -> float:
     """Mean log-probability that the model gives the tokens under the loss."""
     input_ids = torch.tensor([row["input_ids"]], device=model.device)
@@ -392,6 +462,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     files = parser.add_argument_group("files")
     files.add_argument("--data", type=Path, default=Path("data/train.jsonl"), metavar="FILE", help="chats (default: %(default)s)")
+    files.add_argument("--validation", type=int, default=0, metavar="N",
+                       help="hold out N of the chats, score them by generating at every checkpoint, and keep the best adapter "
+                            "(default: none)")
     files.add_argument("--output_dir", type=Path, default=Path(ADAPTER), metavar="DIR",
                        help="where the adapter goes; an adapter there is replaced (default: %(default)s)")
     files.add_argument("--checkpoint_dir", type=Path, default=Path("results"), metavar="DIR",
@@ -442,7 +515,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    chats = load_chats(args.data)
+    chats, held_out = hold_out(load_chats(args.data), args.validation, args.seed)
     check_replaceable(args.output_dir, "adapter_config.json")
     check_writable(args.checkpoint_dir / "training.json")
     if args.resume and not args.revision and (began := read_record(args.checkpoint_dir)):
@@ -452,7 +525,8 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = find_checkpoint(args.checkpoint_dir, run, args.resume)
     config, lora = build_configs(args, revision)
     tokenizer = load_tokenizer(args.model, revision)
-    dataset = encode_chats(chats, tokenizer, find_end_tokens(args.model, tokenizer, revision), args.max_length, args.loss)
+    end_tokens = find_end_tokens(args.model, tokenizer, revision)
+    dataset = encode_chats(chats, tokenizer, end_tokens, args.max_length, args.loss)
     empty = build_empty(load_config(args.model, revision))
     longest = max(len(input_ids) for input_ids in dataset["input_ids"])
     check_device(args.model, empty, args.precision, estimate_working_bytes(empty, args, longest))
@@ -464,8 +538,13 @@ def main(argv: list[str] | None = None) -> None:
         download_base(args.model, revision)
     model = load_model(args.model, revision, args.precision)
     trainer = build_trainer(model, tokenizer, dataset, config, lora, args.group_by_length, args.pack)
+    validation = ScoreValidation(held_out, tokenizer, end_tokens, args.checkpoint_dir / "best") if held_out else None
+    if validation:
+        trainer.add_callback(validation)
     run_training(trainer, checkpoint)
     if process.is_main_process:
+        if validation:
+            validation.restore_best(trainer.model)
         save_adapter(trainer, tokenizer, run, args.output_dir)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import evaluate_hub
 import train
 from conftest import ROOT
 from data_processing import InputError
@@ -350,3 +351,56 @@ def test_adapter_that_is_not_the_trained_one_is_refused(trainer, tmp_path):
     save_file({key: tensor for key, tensor in tensors.items() if key != name}, path)
     with pytest.raises(RuntimeError, match="1 saved tensors are not the trained ones"):
         train.check_adapter(model, tmp_path, row)
+
+
+VALIDATION = ["--batch_size", "4", "--gradient_accumulation", "1", "--max_steps", "6", "--save_steps", "2", "--validation", "6"]
+
+
+def test_held_out_chats_are_not_trained_on(chats_file):
+    chats = train.load_chats(chats_file)
+    twin = [chats[0][0], chats[0][1], {"role": "assistant", "content": "{}"}]
+    for seed in range(10):
+        rest, held = train.hold_out([*chats, twin], 6, seed)
+        asked, trained = ({chat[1]["content"] for chat in side} for side in (held, rest))
+        assert len(held) == 6 and not asked & trained and len(rest) == 19 - (chats[0][1]["content"] in asked) * (held.count(twin) + held.count(chats[0]) < 2)
+    assert train.hold_out(chats, 0, 1) == (chats, [])
+    with pytest.raises(InputError, match="--validation 24 leaves no chat"):
+        train.hold_out(chats, 24, 1)
+
+
+def test_validation_scores_answers(adapter, stand_in, chats_file, tmp_path):
+    """The sentences that the adapter has memorised score 1, by the way that evaluate_hub.py goes; without it, nothing."""
+    tokenizer = load_tokenizer(str(stand_in))
+    validation = train.ScoreValidation(train.load_chats(chats_file), tokenizer, [tokenizer.eos_token_id], tmp_path)
+    model = evaluate_hub.load_recogniser(str(stand_in), None, "nf4", adapter)
+    assert validation.score(model) > 0.99 and model.training
+    with model.disable_adapter():
+        assert validation.score(model) < 0.1
+
+
+def test_best_adapter_is_kept(stand_in, chats_file, tmp_path, monkeypatch, capsys):
+    """Of checkpoints 2, 4 and 6 the second scores best; resumed after the end, too."""
+    scores = iter([0.2, 0.9, 0.5])
+    monkeypatch.setattr(train.ScoreValidation, "score", lambda self, model: next(scores))
+    command = [*arguments(stand_in, chats_file, tmp_path), *VALIDATION]
+    train.main(command)
+    assert "step 4, F1 0.9000" in capsys.readouterr().out
+    saved, best, last = (load_file(folder / "adapter_model.safetensors")
+                         for folder in (tmp_path / "adapter", *(tmp_path / "results" / f"checkpoint-{step}" for step in (4, 6))))
+    assert all(torch.equal(saved[name], best[name]) for name in best) and any(not torch.equal(last[name], best[name]) for name in best)
+    log = json.loads((tmp_path / "adapter" / "training.json").read_text())["log"]
+    assert [(line["step"], line["validation_f1"]) for line in log if "validation_f1" in line] == [(2, 0.2), (4, 0.9), (6, 0.5)]
+    shutil.rmtree(tmp_path / "adapter")
+    train.main([*command, "--resume"])
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == (tmp_path / "results" / "best" / "adapter_model.safetensors").read_bytes()
+
+
+def test_validation_changes_nothing_that_is_learned(stand_in, chats_file, tmp_path):
+    """Dropout on: answering in between moves no random number. The same chats are held out of both runs."""
+    train.main([*arguments(stand_in, chats_file, tmp_path / "scored"), *VALIDATION])
+    chats, _ = train.hold_out(train.load_chats(chats_file), 6, 42)
+    rest = tmp_path / "rest.jsonl"
+    rest.write_text("".join(json.dumps({"messages": chat}, ensure_ascii=False) + "\n" for chat in chats), encoding="utf-8")
+    train.main([*arguments(stand_in, rest, tmp_path / "plain"), *VALIDATION, "--validation", "0"])
+    adapters = [(tmp_path / name / "results" / "checkpoint-6" / "adapter_model.safetensors").read_bytes() for name in ("scored", "plain")]
+    assert adapters[0] == adapters[1]
