@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAND_IN := rehearsal/EXAONE-stand-in
 ADAPTER := rehearsal/EXAONE-stand-in-KLUE-NER-LoRA
 
-.PHONY: install test rehearse clean
+.PHONY: install test rehearse bench clean
 
 install: .venv/installed
 
@@ -28,6 +28,10 @@ rehearse: install
 	$(BIN)/python upload_hub.py --adapter $(ADAPTER) --dry_run
 	$(BIN)/python evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train --num_samples 24 \
 	    --output_dir rehearsal/evaluation --min_f1 0.99
+
+# How fast training is here: the post's settings and ours.
+bench: install
+	$(BIN)/python -m tests.measure_training
 
 clean:
 	rm -rf .venv rehearsal

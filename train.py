@@ -31,6 +31,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from data_processing import (InputError, check_replaceable, check_writable, describe_changes, json_to_bio, positive_int,
                              replace_folder, run_script, source_path, write_whole)
@@ -332,6 +333,26 @@ def build_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tr
     return trainer
 
 
+def check_packing(trainer: ChatTrainer) -> None:
+    """Check that this model reads two packed chats, the longest, as it reads them padded. Raises InputError.
+
+    It will not if a layer is no attention, or brings a mask of its own.
+    """
+    rows = sorted(trainer.train_dataset, key=lambda row: len(row["input_ids"]))[-2:]
+    window = getattr(trainer.model.config.get_text_config(), "sliding_window", None)  # few models have one
+    read = []
+    with torch.no_grad(), trainer.model.disable_adapter(), trainer.compute_loss_context_manager():
+        for collate in (DataCollatorForLanguageModeling(trainer.processing_class.pad_token_id), pack_chats):
+            batch = {name: tensor.to(trainer.model.device) for name, tensor in collate(rows).items()}
+            output = trainer.model(**batch, fused_lm_head=True)  # TRL's, which holds no logits
+            read.append(output.log_probs[output.label_mask].float())
+    # Measured on a Gemma 3 in 4-bit: 0.03 nats a token, from rounding; 1.6 with a mask that lets chats see each other.
+    difference = (read[0] - read[1]).abs().mean().item()
+    if not difference < 0.1 or window and window < len(rows[-1]["input_ids"]):
+        raise InputError(f"{trainer.model.config.name_or_path} does not read packed chats as it reads them one by one "
+                         f"({difference:.3f} nats a token apart; attention window {window}): --no-pack")
+
+
 def run_training(trainer: ChatTrainer, checkpoint: Path | None) -> None:
     """Train to the end, from a checkpoint if there is one. One of the last step is the end itself: Trainer would go on."""
     if checkpoint:
@@ -541,6 +562,8 @@ def main(argv: list[str] | None = None) -> None:
     validation = ScoreValidation(held_out, tokenizer, end_tokens, args.checkpoint_dir / "best") if held_out else None
     if validation:
         trainer.add_callback(validation)
+    if args.pack:
+        check_packing(trainer)
     run_training(trainer, checkpoint)
     if process.is_main_process:
         if validation:

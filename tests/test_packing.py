@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 import train
 from conftest import ROOT
 from data_processing import InputError
-from exaone import find_end_tokens, load_model, load_tokenizer
+from exaone import ExaoneConfig, find_end_tokens, load_model, load_tokenizer
 
 EXACT = ["--precision", "float32", "--lora_dropout", "0", "--optim", "sgd", "--learning_rate", "1", "--warmup", "0",
          "--max_grad_norm", "1e9", "--logging_steps", "1"]
@@ -98,6 +98,21 @@ def test_equal_chats_share_no_token_that_predicts_an_answer():
     assert train.pack_chats([row, row])["input_ids"].tolist() == [[1, 2, 3, 4, 2, 3, 4]]
     whole = {"input_ids": [1, 2, 3], "labels": [1, 2, 3]}
     assert train.pack_chats([whole, whole])["labels"].tolist() == [[-100, 2, 3, -100, 2, 3]]
+
+
+def test_model_that_cannot_read_packed_chats_is_refused(stand_in, uneven_chats, tmp_path, monkeypatch):
+    """One whose attention brings its own mask; one that sees the last 100 tokens alone."""
+    command = ["--model", str(stand_in), "--data", str(uneven_chats), "--checkpoint_dir", str(tmp_path / "results"), "--output_dir",
+               str(tmp_path / "adapter"), "--max_steps", "1"]
+    monkeypatch.setattr(train, "run_training", lambda *_: pytest.fail("was trained"))
+    pack = train.pack_chats
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "pack_chats", lambda rows: {**pack(rows), "attention_mask": torch.ones_like(pack(rows)["input_ids"])})
+        with pytest.raises(InputError, match="does not read packed chats as it reads them one by one.*--no-pack"):
+            train.main(command)
+    monkeypatch.setattr(ExaoneConfig, "sliding_window", 100, raising=False)
+    with pytest.raises(InputError, match="attention window 100"):
+        train.main(command)
 
 
 def test_step_takes_the_same_chats_however_many_processes():

@@ -1,0 +1,131 @@
+"""Measure how fast training is: the post's settings, ours, and ours without packing, on the same model and the same chats.
+
+Each in a process of its own, for its peak memory. Prints sentences and tokens a second, what is padded or shared, how many
+tokens carry loss, and the ratios. Without --model and --data, on a random EXAONE of 30 million parameters and data/sample.
+
+    make bench
+    python -m tests.measure_training --model MODEL --data data/train.jsonl
+    python -m tests.measure_training --model MODEL --data data/train.jsonl --profile    where the time goes, by operator
+"""
+import exaone
+import train
+from data_processing import positive_int, preprocessing_data, run_script
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from transformers import TrainerCallback
+
+POST = ["--batch_size", "4", "--gradient_accumulation", "4", "--no-pack", "--loss", "chat", "--lora_targets", "qkv",
+        "--activation_checkpointing"]
+RUNS = {"the post's": POST, "ours, padded": ["--no-pack"], "ours": []}
+
+
+def write_model(folder: Path) -> None:
+    """A random EXAONE, large enough for its projections to take most of the time, with the stand-in's tokenizer."""
+    exaone.write_stand_in(folder)
+    tokenizer = exaone.load_tokenizer(str(folder))
+    config = exaone.ExaoneConfig(vocab_size=len(tokenizer), hidden_size=512, intermediate_size=1792, num_layers=8,
+                                 num_attention_heads=8, num_key_value_heads=2, eos_token_id=tokenizer.eos_token_id)
+    exaone.ExaoneForCausalLM(config).save_pretrained(folder)
+
+
+class Clock(TrainerCallback):
+    """Seconds of each step."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def on_step_begin(self, *args, **kwargs):
+        self.start = time.perf_counter()
+
+    def on_step_end(self, *args, **kwargs):
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self.start)
+
+
+def measure(arguments: list[str]) -> dict:
+    """Train a few steps as train.py does. The first, in which memory is had and kernels are chosen, does not count."""
+    args = train.parse_args(arguments)
+    tokenizer = exaone.load_tokenizer(args.model)
+    dataset = train.encode_chats(train.load_chats(args.data), tokenizer, exaone.find_end_tokens(args.model, tokenizer),
+                                 args.max_length, args.loss)
+    trainer = train.build_trainer(exaone.load_model(args.model, None, args.precision), tokenizer, dataset,
+                                  *train.build_configs(args, None), args.group_by_length, args.pack)
+    clock, collate, batches = Clock(), trainer.data_collator, []
+
+    def count(rows: list[dict]) -> dict:
+        batch = collate(rows)
+        batches.append((len(rows), sum(len(row["input_ids"]) for row in rows), batch["input_ids"].numel(),
+                        int((batch["labels"] != -100).sum())))
+        return batch
+
+    trainer.data_collator = count
+    trainer.add_callback(clock)
+    trainer.train()
+    sentences, tokens, computed, under_loss = map(sum, zip(*batches[:args.max_steps * args.gradient_accumulation]))
+    seconds = sum(clock.seconds[1:]) / (args.max_steps - 1)
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"sentences_per_second": sentences / args.max_steps / seconds, "tokens_per_second": tokens / args.max_steps / seconds,
+            "computed_per_token": computed / tokens, "under_loss": under_loss / tokens, "peak_bytes": peak}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", metavar="ID_OR_FOLDER")
+    parser.add_argument("--data", type=Path, metavar="FILE", help="chats, as data_processing.py writes them")
+    parser.add_argument("--steps", type=positive_int, default=6, metavar="N", help="of 16 chats; the first does not count (default: %(default)s)")
+    parser.add_argument("--profile", action="store_true", help="profile ours instead")
+    parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["--model", args.model, "--data", str(args.data), "--checkpoint_dir", folder, "--max_steps", str(args.steps),
+                     "--save_steps", "1000000"]
+        if args.run:
+            print(json.dumps(measure([*arguments, *RUNS[args.run]])))
+            return
+        if not args.model:
+            args.model = str(Path(folder) / "EXAONE-random")
+            write_model(Path(args.model))
+        if not args.data:
+            args.data = Path(folder) / "train.jsonl"
+            preprocessing_data(str(Path(__file__).resolve().parent.parent / "data" / "sample"), args.data)
+        arguments[1], arguments[3] = args.model, str(args.data)
+        if args.profile:
+            with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()) as profiler:
+                measure(arguments)
+            print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=60))
+            return
+        compare(args)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Measure every run and print them side by side."""
+    print(f"{'':14}{'sentences/s':>12}{'tokens/s':>10}{'computed':>10}{'loss':>8}{'peak':>10}")
+    measured = {}
+    for name in RUNS:
+        command = [sys.executable, "-m", "tests.measure_training", "--model", args.model, "--data", str(args.data),
+                   "--steps", str(args.steps), "--run", name]
+        # What PyTorch frees on a CPU is kept for the next step, in all three alike: see README.md.
+        keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | keep | {"TQDM_DISABLE": "1"})
+        run = measured[name] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{name:14}{run['sentences_per_second']:>12.2f}{run['tokens_per_second']:>10,.0f}{run['computed_per_token']:>10.0%}"
+              f"{run['under_loss']:>8.0%}{run['peak_bytes'] / 1e9:>7.2f} GB")
+    speed = {name: run["sentences_per_second"] for name, run in measured.items()}
+    post, padded, ours = speed.values()
+    print(f"ours is {ours / post:.2f} times as fast as the post's, {ours / padded:.2f} times as fast as without packing")
+
+
+if __name__ == "__main__":
+    run_script(main)
