@@ -243,3 +243,13 @@ def test_interrupted_replacement_puts_the_old_folder_back(tmp_path, monkeypatch)
     with pytest.raises(KeyboardInterrupt), replace_folder(folder, "marker"):
         raise KeyboardInterrupt
     assert (folder / "marker").read_text() == "old"
+
+
+def test_sentences_that_both_splits_hold_are_told(tmp_path, capsys):
+    lines = ["<손흥민:PS>은 춘천에서 태어났다.", "봄이 왔다.", "봄이 왔다.", "여름이다."]
+    (tmp_path / "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    preprocessing_data(str(tmp_path), tmp_path / "train.jsonl")
+    assert "sentences: 1 stand twice; there is no validation split" in capsys.readouterr().out
+    (tmp_path / "validation.txt").write_text("봄이 왔다.\n가을이다.\n", encoding="utf-8")
+    preprocessing_data(str(tmp_path), tmp_path / "train.jsonl")
+    assert "sentences: 1 stand twice, 2 in the validation split too" in capsys.readouterr().out
