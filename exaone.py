@@ -259,17 +259,18 @@ def find_projections(model: PreTrainedModel) -> list[torch.nn.Linear]:
     return [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
 
 
-def check_device(name: str, model: PreTrainedModel, precision: str, working_bytes: float) -> None:
-    """Check that this machine can hold a model and `working_bytes` beside it. Raises InputError.
-
-    Weights take 2 bytes a parameter in bfloat16 and 4 in float32; in NF4 the projections take 4.127 bits
-    (QLoRA, section 3: double quantisation) and the rest stays in bfloat16.
-    """
+def estimate_weight_bytes(model: PreTrainedModel, precision: str) -> float:
+    """Memory of a base model's weights: 2 bytes a parameter in bfloat16 and 4 in float32; in NF4 the projections take
+    4.127 bits (QLoRA, section 3: a 4-bit value, and the scales of double quantisation) and the rest stays in bfloat16."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     packed = sum(layer.weight.numel() for layer in find_projections(model))
-    weights = {"nf4": 2 * (parameters - packed) + 4.127 / 8 * packed,
-               "bfloat16": 2 * parameters, "float32": 4 * parameters}[precision]
-    needed = weights + working_bytes
+    return {"nf4": 2 * (parameters - packed) + 4.127 / 8 * packed, "bfloat16": 2 * parameters, "float32": 4 * parameters}[precision]
+
+
+def check_device(name: str, model: PreTrainedModel, precision: str, working_bytes: float) -> None:
+    """Check that this machine can hold a model and `working_bytes` beside it. Raises InputError."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    needed = estimate_weight_bytes(model, precision) + working_bytes
     if not torch.cuda.is_available():
         if parameters > LARGEST_CPU_MODEL:
             raise InputError(f"{name} has {parameters / 1e9:.1f} billion parameters and needs a CUDA GPU with about "

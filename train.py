@@ -6,12 +6,15 @@ the tokenizer and `training.json` (settings, library versions, revisions, the da
 
     python train.py
     python train.py --resume        go on from the last whole checkpoint after an interruption
+    python train.py --plan          memory and time on an RTX 4090, computed; needs no GPU and loads no weights
 """
 # exaone before peft: it quiets what bitsandbytes logs when peft imports it.
-from exaone import (ADAPTER, EXAONE, build_empty, check_base, check_device, download_base, find_end_tokens,
-                    find_projections, get_process, load_config, load_model, load_tokenizer)
+from exaone import (ADAPTER, EXAONE, ExaoneConfig, build_empty, check_base, check_device, download_base,
+                    estimate_weight_bytes, explain_hub_errors, find_end_tokens, find_projections, get_process, load_config,
+                    load_model, load_tokenizer)
 
 import argparse
+import copy
 import functools
 import hashlib
 import json
@@ -25,10 +28,12 @@ from pathlib import Path
 import torch
 from bitsandbytes.nn import Linear4bit
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainerState
+from transformers import (AttentionInterface, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback,
+                          TrainerState)
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -41,7 +46,11 @@ from report import compute_f1
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 TARGETS = {"all": "all-linear", "qkv": ["q_proj", "k_proj", "v_proj"]}
 # These may differ between a run and its resumption: they decide where things go, not what is learned.
-FREE_ON_RESUME = {"resume", "data", "model", "revision", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"}
+FREE_ON_RESUME = {"resume", "plan", "data", "model", "revision", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"}
+
+# Dense, summed in float32 (NVIDIA's Ada whitepaper, appendix A).
+RTX_4090_FLOPS = {"nf4": 165.2e12, "bfloat16": 165.2e12, "float32": 82.6e12}  # a second
+RTX_4090_BANDWIDTH = 1008e9  # bytes a second
 
 
 def load_chats(path: Path) -> list[list[dict]]:
@@ -229,12 +238,209 @@ class SealCheckpoint(TrainerCallback):
             write_whole(folder / "files.json", json.dumps(hash_files(folder), indent=2))
 
 
-def estimate_working_bytes(model: PreTrainedModel, args: argparse.Namespace, longest: int) -> float:
-    """GPU memory beside the weights, roughly: adapter, gradient and two Adam moments in float32, 1 GB per 4,096
-    tokens of a micro-batch of the longest chats with checkpointing (seven times that per 1,024 without), 1 GB for CUDA."""
-    adapter = sum(args.lora_r * (layer.in_features + layer.out_features) for layer in find_projections(model))
-    tokens = args.batch_size * longest
-    return 16 * adapter + (1e9 * tokens / 4096 if args.activation_checkpointing else 7e9 * tokens / 1024) + 1e9
+def attend_efficiently(module, query, key, value, attention_mask, **kwargs):
+    """CUDA's memory-efficient attention, the kernel that a mask leads to. On the meta device PyTorch would take the
+    plain one, which keeps every score."""
+    key, value = (states.repeat_interleave(query.shape[1] // states.shape[1], dim=1) for states in (key, value))
+    attended = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, attention_mask, True)[0]
+    return attended.transpose(1, 2), None
+
+
+def count_per_token(config: PreTrainedConfig, lora: LoraConfig, precision: str, length: int = 256) -> dict[str, float]:
+    """What a token costs a model under LoRA, head apart: the model run forward and backward without memory or weights.
+
+    `layer_bytes`: what autograd keeps in a layer; `input_bytes`: what it keeps when every layer is checkpointed;
+    `forward`, `backward`: FLOPs of the matrix products, recomputation not included; `forward_pair`, `backward_pair`: FLOPs
+    of attention for each token that a token is held against, masked or not; `adapter`: trained parameters.
+    """
+    AttentionInterface.register("attend_efficiently", attend_efficiently)
+    dtype = torch.float32 if precision == "float32" else torch.bfloat16
+    base = build_empty(config).to(dtype)
+    base.set_attn_implementation("attend_efficiently")
+    with torch.device("meta"):
+        # The adapter is float32, but autocast computes with copies of the base's dtype: see estimate_memory.
+        model = get_peft_model(base, copy.deepcopy(lora)).to(dtype).train()  # PEFT writes into what it is given
+        inputs = {"input_ids": torch.zeros(1, length, dtype=torch.long), "use_cache": False,
+                  "attention_mask": torch.zeros(1, 1, length, length, dtype=dtype)}
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):  # CUDA's, which keeps a byte an element
+            module.forward = lambda hidden, p=module.p: torch.native_dropout(hidden, p, True)[0]
+    own = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
+
+    def run_forward() -> tuple[torch.Tensor, int]:
+        kept = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            if tensor.untyped_storage()._cdata not in own:
+                kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            hidden = base.base_model(**inputs).last_hidden_state
+        return hidden, sum(storage.nbytes() for storage in kept.values())
+
+    def split_flops(counter: FlopCounterMode) -> tuple[int, int]:
+        by_operation = counter.get_flop_counts()["Global"]
+        attention = sum(flops for operation, flops in by_operation.items() if "attention" in str(operation))
+        return sum(by_operation.values()) - attention, attention
+
+    with FlopCounterMode(display=False) as counter:
+        hidden, kept = run_forward()
+    forward, forward_attention = split_flops(counter)
+    with FlopCounterMode(display=False) as counter:
+        hidden.sum().backward()
+    backward, backward_attention = split_flops(counter)
+    model.enable_input_require_grads()
+    base.activation_checkpointing_enable()
+    _, inputs_kept = run_forward()
+    return {"layer_bytes": (kept - inputs_kept) / length / config.num_hidden_layers, "input_bytes": inputs_kept / length,
+            "forward": forward / length, "backward": backward / length, "forward_pair": forward_attention / length**2,
+            "backward_pair": backward_attention / length**2,
+            "adapter": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)}
+
+
+def count_checkpointed(model: PreTrainedModel, args: argparse.Namespace) -> float:
+    """Share of the layers that are checkpointed."""
+    layers = model.config.num_hidden_layers
+    return math.ceil(layers / args.checkpoint_every) / layers if args.activation_checkpointing else 0
+
+
+def estimate_memory(model: PreTrainedModel, cost: dict[str, float], args: argparse.Namespace,
+                    chats: dict[str, float]) -> dict[str, float]:
+    """Bytes by part, for a micro-batch of the longest of `chats` (see `measure_lengths`); `cost` is `count_per_token`'s.
+
+    The adapter, its gradient and its moments are float32 (8-bit optimizers: one byte a value, and a float32 scale for each
+    block of 256).
+    """
+    layers, checkpointed = model.config.num_hidden_layers, count_checkpointed(model, args)
+    tokens, sequence = count_tokens(chats, args, chats["longest"])
+    answers = args.batch_size * chats["answer"] * chats["longest"] / chats["mean"]
+    width = 4 if args.precision == "float32" else 2
+    # Attention makes numbers of the mask in every layer; autocast copies of the adapter.
+    layer = (cost["layer_bytes"] + width * sequence) * tokens + (cost["adapter"] / layers * 2 if width == 2 else 0)
+    head = model.get_output_embeddings()
+    moments = 2 if "adam" in args.optim else 0 if args.optim == "sgd" else 1
+    # A last layer that isn't checkpointed is gone before one is computed again.
+    again = args.activation_checkpointing and (layers - 1) % args.checkpoint_every == 0
+    return {
+        "base weights": estimate_weight_bytes(model, args.precision),
+        "adapter": 4 * cost["adapter"],
+        "gradients": 4 * cost["adapter"],
+        "optimizer": moments * (1 + 4 / 256 if "8bit" in args.optim else 4) * cost["adapter"],
+        "activations": cost["input_bytes"] * tokens + (1 - checkpointed) * layers * layer,
+        # Gradients and temporaries at their most, in activations of a Llama's layer, as counted by tests/test_plan.py:
+        # where PEFT's layer is not the 4-bit one, it casts to float32 under autocast, too.
+        "backward": (again + (3 / 4 if args.precision == "bfloat16" else 1 / 3)) * layer,
+        # TRL scores the tokens under the loss, against 32,768 entries of the vocabulary at a time.
+        "loss": answers * ((width + 4) * head.in_features + width * min(32768, head.out_features)),
+        "one matrix out of 4 bits": (2 * max(part.weight.numel() for part in find_projections(model))
+                                     if args.precision == "nf4" else 0),
+        "CUDA": 1e9,
+    }
+
+
+def estimate_minutes(model: PreTrainedModel, cost: dict[str, float], args: argparse.Namespace,
+                     chats: dict[str, float]) -> tuple[float, float, float]:
+    """FLOPs and floor in minutes of an epoch on an RTX 4090, and minutes of the floor that go to unpacking NF4.
+
+    Frozen matrices have no weight gradient, so a token costs 4 FLOPs a parameter rather than 6, and 2 more where its layer
+    is computed twice. Unpacking reads half a byte a parameter and writes two, once each way.
+    """
+    again = count_checkpointed(model, args)
+    tokens, sequence = count_tokens(chats, args, chats["mean"])
+    steps = chats["chats"] / args.batch_size
+    head = model.get_output_embeddings().weight.numel()
+    flops = steps * (tokens * ((1 + again) * cost["forward"] + cost["backward"]
+                               + sequence * ((1 + again) * cost["forward_pair"] + cost["backward_pair"]))
+                     + 6 * head * args.batch_size * chats["answer"])  # logits, again for backward, and their gradient
+    projections = sum(part.weight.numel() for part in find_projections(model))
+    unpacking = steps * (2 + again) * 2.5 * projections / RTX_4090_BANDWIDTH / 60 if args.precision == "nf4" else 0
+    return flops, flops / RTX_4090_FLOPS[args.precision] / 60 + unpacking, unpacking
+
+
+def count_tokens(chats: dict[str, float], args: argparse.Namespace, length: float) -> tuple[float, float]:
+    """Tokens of a micro-batch of chats of one length, and the length of its sequences."""
+    if args.pack:
+        return (chats["prefix"] + args.batch_size * (length - chats["prefix"]),) * 2
+    return args.batch_size * length, length
+
+
+def measure_lengths(dataset: Dataset) -> dict[str, float]:
+    """How many `chats`, and in tokens: their `mean`, the `longest`, the `prefix` that all share, the mean under the loss."""
+    lengths = [len(input_ids) for input_ids in dataset["input_ids"]]
+    answers = sum(label != -100 for labels in dataset["labels"] for label in labels)
+    return {"chats": len(lengths), "mean": sum(lengths) / len(lengths), "longest": max(lengths),
+            "prefix": len(os.path.commonprefix(list(dataset["input_ids"]))), "answer": answers / len(lengths)}
+
+
+def find_lengths(args: argparse.Namespace) -> tuple[dict[str, float], str]:
+    """The lengths of the chats of --data or, where they or their tokenizer are not there, the post's; and which it is."""
+    post = {"chats": 21008, "mean": 149, "longest": 300, "prefix": 85, "answer": 22 if args.loss == "answer" else 149}
+    if not args.data.is_file():
+        return post, f"the post's, the longest assumed; {args.data} is not there"
+    try:
+        tokenizer = load_tokenizer(args.model, args.revision)
+    except InputError:
+        return post, "the post's, the longest assumed; the tokenizer cannot be read"
+    end_tokens = find_end_tokens(args.model, tokenizer, args.revision)
+    return measure_lengths(encode_chats(load_chats(args.data), tokenizer, end_tokens, args.max_length, args.loss)), str(args.data)
+
+
+def print_plan(args: argparse.Namespace) -> None:
+    """What training takes on an RTX 4090 and what each setting changes, computed from configuration and chats alone."""
+    with explain_hub_errors(args.model, "Give a folder instead"):
+        # The defaults are EXAONE's own values, and its repository is gated.
+        base_config = ExaoneConfig() if args.model == EXAONE else load_config(args.model, args.revision)
+    model, (_, lora), (chats, source) = build_empty(base_config), build_configs(args, None), find_lengths(args)
+    cost = count_per_token(base_config, lora, args.precision)
+
+    print(f"{args.model}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters, "
+          f"{sum(part.weight.numel() for part in find_projections(model)):,} of them in {len(find_projections(model))} projections; "
+          f"LoRA of rank {args.lora_r} trains {cost['adapter']:,}\n"
+          f"chats: {chats['chats']:,} of {chats['mean']:.0f} tokens, {chats['prefix']} the same in all, {chats['answer']:.0f} under "
+          f"the loss, the longest {chats['longest']} ({source})\n"
+          "Computed, not run. Memory is for the longest chats, minutes for an epoch on an RTX 4090 that does nothing but\n"
+          f"multiply and unpack at its published rates ({RTX_4090_FLOPS[args.precision] / 1e12:.1f} TFLOPS, "
+          f"{RTX_4090_BANDWIDTH / 1e9:,.0f} GB/s).\n")
+    parts = estimate_memory(model, cost, args, chats)
+    checkpointed = f"one layer in {args.checkpoint_every}" if args.activation_checkpointing else "none"
+    print(f"these settings: {args.precision}, {args.optim}, batch {args.batch_size} x {args.gradient_accumulation} "
+          f"{'packed' if args.pack else 'padded'}, checkpointed {checkpointed}")
+    print("\n".join(f"{name:>26} {size / 1e9:6.2f} GB" for name, size in parts.items() if size))
+    print(f"{'together':>26} {sum(parts.values()) / 1e9:6.2f} GB\n")
+
+    step = args.batch_size * args.gradient_accumulation
+    rows = []
+    print("batch   sequences  checkpointed      GB  tokens, M  PFLOPs  minutes  of them unpacking")
+    for pack in (False, True):
+        for batch_size in [size for size in (4, 8, 16) if step % size == 0] or [args.batch_size]:
+            for every in (1, 2, None):
+                settings = argparse.Namespace(**vars(args) | {
+                    "pack": pack, "batch_size": batch_size, "gradient_accumulation": step // batch_size,
+                    "activation_checkpointing": every is not None, "checkpoint_every": every or 1})
+                memory = sum(estimate_memory(model, cost, settings, chats).values())
+                flops, minutes, unpacking = estimate_minutes(model, cost, settings, chats)
+                tokens = count_tokens(chats, settings, chats["mean"])[0] * chats["chats"] / batch_size
+                rows.append((pack, round(minutes), memory, settings))
+                print(f"{batch_size:>2} x {step // batch_size:<3} {'packed' if pack else 'padded':10} "
+                      f"{'none' if every is None else f'one in {every}':12} {memory / 1e9:7.1f} {tokens / 1e6:10.2f} "
+                      f"{flops / 1e15:7.0f} {minutes:8.1f} {unpacking:8.1f}")
+    print(f"\nAt the 2,413 tokens/s that torchtune's README gives for QLoRA of Llama-3.1-8B on an RTX 4090 (2 x 2,048 tokens, "
+          f"compiled):\n{chats['chats'] * chats['mean'] / 2413 / 60:.1f} minutes padded, {tokens / 2413 / 60:.1f} packed by "
+          f"{batch_size}.\n")
+    for size in (24, 16, 12):
+        for pack in (True, False):
+            # A saving of seconds is not worth gigabytes.
+            fitting = [row for row in rows if row[0] == pack and 1.15 * row[2] <= size * 1e9]
+            if not fitting:
+                print(f"{size} GB: nothing {'packed' if pack else 'padded'} fits")
+                continue
+            _, minutes, memory, settings = min(fitting, key=lambda row: row[1:3])
+            print(f"{size} GB: {'--pack' if pack else '--no-pack'} --batch_size {settings.batch_size} "
+                  f"--gradient_accumulation {settings.gradient_accumulation} "
+                  + (f"--activation_checkpointing --checkpoint_every {settings.checkpoint_every}"
+                     if settings.activation_checkpointing else "--no-activation_checkpointing")
+                  + f"  ({memory / 1e9:.1f} GB and 15 % to spare, {minutes} minutes)")
 
 
 class EpochOrder(torch.utils.data.Sampler):
@@ -296,6 +502,7 @@ def build_configs(args: argparse.Namespace, base_revision: str | None) -> tuple[
             max_grad_norm=args.max_grad_norm,
             bf16=args.precision != "float32",
             activation_checkpointing=args.activation_checkpointing,
+            activation_checkpointing_kwargs={"every_n_layers": args.checkpoint_every},
             use_cpu=not torch.cuda.is_available(),
             max_length=None,  # encode_chats has seen to it
             save_steps=args.save_steps,
@@ -479,8 +686,6 @@ def share(text: str) -> float:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cuda = torch.cuda.is_available()
-
     files = parser.add_argument_group("files")
     files.add_argument("--data", type=Path, default=Path("data/train.jsonl"), metavar="FILE", help="chats (default: %(default)s)")
     files.add_argument("--validation", type=int, default=0, metavar="N",
@@ -493,6 +698,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     files.add_argument("--save_steps", type=positive_int, default=500, metavar="N", help="steps between checkpoints (default: %(default)s)")
     files.add_argument("--logging_steps", type=positive_int, default=50, metavar="N", help="steps between log lines (default: %(default)s)")
     files.add_argument("--resume", action="store_true", help="go on from the last whole checkpoint")
+    files.add_argument("--plan", action="store_true", help="print memory and time on an RTX 4090, computed, and train nothing")
 
     base = parser.add_argument_group("base model")
     base.add_argument("--model", default=EXAONE, metavar="ID_OR_FOLDER", help="any causal LM with a chat template (default: %(default)s)")
@@ -522,20 +728,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     recipe.add_argument("--epochs", type=not_negative, default=1, metavar="N", help="passes over the data (default: %(default)s)")
     recipe.add_argument("--max_steps", type=int, default=-1, metavar="N", help="stop after N steps, whatever --epochs says")
     recipe.add_argument("--max_length", type=positive_int, default=1024, metavar="N", help="tokens; longer chats are left out (default: %(default)s)")
-    recipe.add_argument("--optim", default="paged_adamw_32bit" if cuda else "adamw_torch", metavar="NAME",
+    recipe.add_argument("--optim", metavar="NAME",
                         help="as Transformers names it (default: paged_adamw_32bit on CUDA, else adamw_torch)")
     recipe.add_argument("--weight_decay", type=not_negative, default=0.001, metavar="W", help="(default: %(default)s)")
     recipe.add_argument("--max_grad_norm", type=not_negative, default=0.3, metavar="G", help="gradient clipping (default: %(default)s)")
     recipe.add_argument("--group_by_length", action=argparse.BooleanOptionalAction, default=True,
                         help="batches of chats of similar length (default: yes)")
-    recipe.add_argument("--activation_checkpointing", action=argparse.BooleanOptionalAction, default=cuda,
+    recipe.add_argument("--activation_checkpointing", action=argparse.BooleanOptionalAction,
                         help="less memory, more time (default: yes on CUDA)")
+    recipe.add_argument("--checkpoint_every", type=positive_int, default=1, metavar="K",
+                        help="checkpoint one layer in K: the higher, the more memory and the less time (default: %(default)s)")
     recipe.add_argument("--seed", type=int, default=42, metavar="N", help="of adapter, order and dropout (default: %(default)s)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    cuda = torch.cuda.is_available() or args.plan
+    if args.optim is None:
+        args.optim = "paged_adamw_32bit" if cuda else "adamw_torch"
+    if args.activation_checkpointing is None:
+        args.activation_checkpointing = cuda
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    if args.plan:
+        return print_plan(args)
     chats, held_out = hold_out(load_chats(args.data), args.validation, args.seed)
     check_replaceable(args.output_dir, "adapter_config.json")
     check_writable(args.checkpoint_dir / "training.json")
@@ -548,9 +764,10 @@ def main(argv: list[str] | None = None) -> None:
     tokenizer = load_tokenizer(args.model, revision)
     end_tokens = find_end_tokens(args.model, tokenizer, revision)
     dataset = encode_chats(chats, tokenizer, end_tokens, args.max_length, args.loss)
-    empty = build_empty(load_config(args.model, revision))
-    longest = max(len(input_ids) for input_ids in dataset["input_ids"])
-    check_device(args.model, empty, args.precision, estimate_working_bytes(empty, args, longest))
+    base_config = load_config(args.model, revision)
+    empty, cost = build_empty(base_config), count_per_token(base_config, lora, args.precision)
+    memory = estimate_memory(empty, cost, args, measure_lengths(dataset))
+    check_device(args.model, empty, args.precision, sum(memory.values()) - memory["base weights"])
 
     process = get_process()
     if process.is_main_process:

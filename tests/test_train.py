@@ -117,13 +117,14 @@ def test_every_flag_of_the_recipe_reaches_the_trainer(tmp_path):
         "--lora_r", "3", "--lora_alpha", "5", "--lora_dropout", "0.25", "--batch_size", "6", "--gradient_accumulation", "7",
         "--learning_rate", "0.125", "--lr_scheduler", "linear", "--warmup", "11", "--epochs", "2.5", "--max_steps", "13",
         "--optim", "sgd", "--weight_decay", "0.5", "--max_grad_norm", "0.75", "--activation_checkpointing", "--seed", "17",
+        "--checkpoint_every", "29",
         "--save_steps", "19", "--logging_steps", "23", "--precision", "float32", "--checkpoint_dir", str(tmp_path)]), "c0ffee")
     assert (lora.r, lora.lora_alpha, lora.lora_dropout, lora.revision) == (3, 5, 0.25, "c0ffee")
     assert (config.per_device_train_batch_size, config.gradient_accumulation_steps, config.learning_rate) == (6, 7, 0.125)
     assert (config.lr_scheduler_type, config.warmup_steps, config.num_train_epochs, config.max_steps) == ("linear", 11, 2.5, 13)
     assert (config.optim, config.weight_decay, config.max_grad_norm, config.seed) == ("sgd", 0.5, 0.75, 17)
     assert (config.save_steps, config.logging_steps, config.bf16, config.output_dir) == (19, 23, False, str(tmp_path))
-    assert config.activation_checkpointing and config.gradient_checkpointing
+    assert config.activation_checkpointing and config.activation_checkpointing_kwargs == {"every_n_layers": 29}
 
 
 @pytest.mark.parametrize("flags", [["--lr_scheduler", "foo"], ["--optim", "foo"]])
@@ -155,10 +156,11 @@ def test_large_model_without_a_gpu_is_told_before_it_is_loaded(stand_in, chats_f
 
 def test_checkpointing_gives_the_same_adapter(stand_in, chats_file, tmp_path):
     adapters = []
-    for name, flag in (("with", "--activation_checkpointing"), ("without", "--no-activation_checkpointing")):
-        train.main([*arguments(stand_in, chats_file, tmp_path / name), "--max_steps", "3", flag])
+    for name, flags in (("with", ["--activation_checkpointing"]), ("without", ["--no-activation_checkpointing"]),
+                        ("half", ["--activation_checkpointing", "--checkpoint_every", "2"])):
+        train.main([*arguments(stand_in, chats_file, tmp_path / name), "--max_steps", "3", *flags])
         adapters.append((tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes())
-    assert adapters[0] == adapters[1]
+    assert adapters[0] == adapters[1] == adapters[2]
 
 
 def test_adapter_is_checked_before_it_takes_its_place(stand_in, chats_file, tmp_path, monkeypatch):
