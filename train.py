@@ -15,6 +15,7 @@ from exaone import (ADAPTER, EXAONE, ExaoneConfig, build_empty, check_base, chec
 
 import argparse
 import copy
+import errno
 import functools
 import hashlib
 import json
@@ -22,13 +23,18 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from bitsandbytes.nn import Linear4bit
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -188,14 +194,28 @@ def read_record(folder: Path) -> dict:
 
 
 def flatten_run(run: dict) -> dict:
-    """A run's fields by dotted name, but for where the data came from: its fingerprint decides."""
-    return {f"{part}.{name}": value for part, fields in run.items() for name, value in fields.items() if name != "source"}
+    """A run's fields by dotted name, but for what may change on the way: where the data came from, as its fingerprint
+    decides, how a step's chats are divided into micro-batches, and what is computed twice to save memory."""
+    settings = dict(run["settings"])
+    settings["chats a step"] = settings.pop("batch_size") * settings.pop("gradient_accumulation")
+    del settings["activation_checkpointing"], settings["checkpoint_every"]
+    return {f"{part}.{name}": value for part, fields in (run | {"settings": settings}).items()
+            for name, value in fields.items() if name != "source"}
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, whole or not, the last one first."""
+    return sorted((path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()),
+                  key=count_steps, reverse=True)
+
+
+def count_steps(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def find_checkpoint(folder: Path, run: dict, resume: bool) -> Path | None:
     """The checkpoint to go on from, if any. Raises InputError if `folder` holds another run's."""
-    checkpoints = sorted((path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()),
-                         key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    checkpoints = list_checkpoints(folder)
     if not resume:
         if checkpoints:
             raise InputError(f"{folder} holds {checkpoints[0].name} of an earlier run. Go on with it: --resume; "
@@ -217,25 +237,102 @@ def find_checkpoint(folder: Path, run: dict, resume: bool) -> Path | None:
     return None
 
 
-def hash_files(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a checkpoint but the seal itself."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(folder.iterdir()) if path.is_file() and path.name != "files.json"}
+def write_seal(folder: Path) -> str:
+    """SHA-256 of every file of a checkpoint but the seal itself, as JSON."""
+    return json.dumps({path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                       for path in sorted(folder.iterdir()) if path.is_file() and path.name != "files.json"}, indent=2)
 
 
 def is_whole(checkpoint: Path) -> bool:
     seal = checkpoint / "files.json"
-    return seal.is_file() and json.loads(seal.read_text(encoding="utf-8")) == hash_files(checkpoint)
+    return seal.is_file() and seal.read_bytes() == write_seal(checkpoint).encode()
 
 
 class SealCheckpoint(TrainerCallback):
     """Writes a checkpoint's file hashes once all of it is there: what a killed process left half is told by their lack."""
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        # What is later than the checkpoint gone on from is not whole, and counts among the two that Trainer keeps.
+        for checkpoint in list_checkpoints(Path(args.output_dir)) if state.is_world_process_zero else []:
+            if count_steps(checkpoint) > state.global_step:
+                shutil.rmtree(checkpoint)
+
     def on_save(self, args, state, control, **kwargs):
         get_process().wait_for_everyone()  # each process writes the state of its own random numbers
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            write_whole(folder / "files.json", json.dumps(hash_files(folder), indent=2))
+            write_whole(folder / "files.json", write_seal(folder))
+
+
+def find_room(folder: Path) -> int:
+    """Free bytes on the disk that holds a folder, or will."""
+    return shutil.disk_usage(next(path for path in [folder.resolve(), *folder.resolve().parents] if path.exists())).free
+
+
+def check_disks(args: argparse.Namespace, adapter: float) -> None:
+    """Check that there is room for what a run writes; `adapter` is an adapter's bytes in float32. Raises InputError.
+
+    A checkpoint takes three adapters, as it has two Adam moments beside it: two checkpoints that are kept and one that is
+    being written, the best adapter, and the last. What a run to be resumed has written is room, too.
+    """
+    for folder, needed in ((args.checkpoint_dir, 10 * adapter), (args.output_dir, adapter)):
+        room = find_room(folder) + sum(file.stat().st_size for path in list_checkpoints(folder) for file in path.iterdir())
+        if needed > room:
+            raise InputError(f"{folder}: up to {needed / 1e6:,.1f} MB will be written, but its disk has {room / 1e6:,.1f} MB "
+                             "for it. Free some, or choose another disk: --checkpoint_dir, --output_dir")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or should_reduce_batch_size(error) or "CUDA error: out of memory" in str(error)
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether something could not be written for want of room, as Python, Safetensors or PyTorch's writer says it."""
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return (isinstance(error, OSError) and error.errno in codes
+            or isinstance(error, SafetensorError) and any(f"(os error {code})" in str(error) for code in codes)
+            or "inline_container.cc" in str(error) and ("unexpected pos" in str(error) or "failed writing" in str(error)))
+
+
+@contextmanager
+def explain_faults(trainer: "ChatTrainer", args: argparse.Namespace) -> Iterator[None]:
+    """Turn what may befall a run into an InputError that says how to go on. A checkpoint that did not fit is removed."""
+    try:
+        yield
+    except (FloatingPointError, MemoryError, OSError, RuntimeError, SafetensorError) as error:
+        steps, reason = trainer.state.global_step, str(error).partition("\n")[0]
+        if isinstance(error, FloatingPointError):
+            if not get_process().is_main_process:
+                sys.exit(1)  # it is the same in all processes, and the main one tells it
+            told = (f"step {steps + 1}: {reason}. It did not reach the adapter. If it comes again after --resume, begin anew with "
+                    "a lower --learning_rate and another --checkpoint_dir")
+        elif is_out_of_memory(error):
+            told = (f"step {steps + 1}: out of memory ({reason}). Halve --batch_size ({args.batch_size}) and double "
+                    f"--gradient_accumulation ({args.gradient_accumulation}), which leaves the steps as they are, or give "
+                    "--activation_checkpointing; either goes with --resume. A lower --max_length is for a run begun anew")
+        elif is_disk_full(error):
+            half = args.checkpoint_dir / f"checkpoint-{steps}"
+            if half.is_dir() and not is_whole(half):
+                shutil.rmtree(half, ignore_errors=True)
+            room = ", ".join(f"{folder} has {find_room(folder) / 1e6:,.1f} MB free"
+                             for folder in (args.checkpoint_dir, args.output_dir))
+            told = f"step {steps}: the disk is full, or a file too large for it ({reason}): {room}. Make room"
+        else:
+            raise
+        last = next(filter(is_whole, list_checkpoints(args.checkpoint_dir)), "the first step: there is no checkpoint yet")
+        raise InputError(f"{told}\n--resume goes on from {last}") from error
+
+
+def tell_standstill(losses: list[float], warmup: int) -> str | None:
+    """What to say of a loss that has not fallen by a fifth, its latest 20 steps against its first five.
+
+    Not before step 30, or three times the warm-up. On KLUE a model of 104 million parameters is at 0.3 of its first
+    loss by then; of a model that learns nothing, the means of so many steps differ by less than a fifth.
+    """
+    if len(losses) < max(30, 3 * warmup) or fmean(losses[-20:]) <= 0.8 * fmean(losses[:5]):
+        return None
+    return (f"warning: the loss has not fallen: {fmean(losses[:5]):.3g} over the first 5 steps, {fmean(losses[-20:]):.3g} over "
+            f"the 20 up to step {len(losses)}. Is --learning_rate too low or too high, or the data nothing that --model can learn?")
 
 
 def attend_efficiently(module, query, key, value, attention_mask, **kwargs):
@@ -467,9 +564,29 @@ class EpochOrder(torch.utils.data.Sampler):
 
 
 class ChatTrainer(SFTTrainer):
-    """TRL's trainer with our order of chats, and packed batches."""
+    """TRL's trainer with our order of chats, packed batches, and an eye on the loss."""
 
     group_by_length = True
+    warned = False
+
+    def training_step(self, *args, **kwargs):
+        """Raises FloatingPointError before a step whose loss or gradient is not finite is taken."""
+        loss = super().training_step(*args, **kwargs)
+        self.step_loss = self.step_loss + loss
+        if self.accelerator.sync_gradients:
+            gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+            # Both in one look, for which a GPU has to be waited for.
+            step_loss, norm = torch.stack([self.step_loss, torch.nn.utils.get_total_norm(gradients)]).tolist()
+            if not math.isfinite(step_loss + norm):
+                raise FloatingPointError(f"the loss is {step_loss}, the norm of its gradient {norm}")
+            self.losses.append(step_loss)
+            self.step_loss = 0
+            # A resumed run has not seen its first steps.
+            seen = self.losses if len(self.losses) == self.state.global_step + 1 else []
+            if not self.warned and (warning := tell_standstill(seen, self.args.get_warmup_steps(self.state.max_steps))):
+                self.warned = True
+                get_process().print(warning)
+        return loss
 
     def compute_loss(self, model, inputs, **kwargs):
         if inputs["attention_mask"].dim() == 4:
@@ -532,6 +649,7 @@ def build_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tr
     trainer = ChatTrainer(model=model, args=config, train_dataset=train_dataset, processing_class=tokenizer,
                           data_collator=pack_chats if pack else None, peft_config=lora, callbacks=[SealCheckpoint()])
     trainer.group_by_length = group_by_length
+    trainer.losses, trainer.step_loss = [], 0
     # TRL keeps a 4-bit model's adapter in bfloat16, which a resumed run reads back as float32: the two would
     # part. In float32 throughout they are the same to the bit.
     for parameter in trainer.model.parameters():
@@ -768,6 +886,7 @@ def main(argv: list[str] | None = None) -> None:
     empty, cost = build_empty(base_config), count_per_token(base_config, lora, args.precision)
     memory = estimate_memory(empty, cost, args, measure_lengths(dataset))
     check_device(args.model, empty, args.precision, sum(memory.values()) - memory["base weights"])
+    check_disks(args, memory["adapter"])
 
     process = get_process()
     if process.is_main_process:
@@ -779,13 +898,14 @@ def main(argv: list[str] | None = None) -> None:
     validation = ScoreValidation(held_out, tokenizer, end_tokens, args.checkpoint_dir / "best") if held_out else None
     if validation:
         trainer.add_callback(validation)
-    if args.pack:
-        check_packing(trainer)
-    run_training(trainer, checkpoint)
-    if process.is_main_process:
-        if validation:
-            validation.restore_best(trainer.model)
-        save_adapter(trainer, tokenizer, run, args.output_dir)
+    with explain_faults(trainer, args):
+        if args.pack:
+            check_packing(trainer)
+        run_training(trainer, checkpoint)
+        if process.is_main_process:
+            if validation:
+                validation.restore_best(trainer.model)
+            save_adapter(trainer, tokenizer, run, args.output_dir)
 
 
 if __name__ == "__main__":
