@@ -666,6 +666,7 @@ def check_packing(trainer: ChatTrainer) -> None:
     rows = sorted(trainer.train_dataset, key=lambda row: len(row["input_ids"]))[-2:]
     window = getattr(trainer.model.config.get_text_config(), "sliding_window", None)  # few models have one
     read = []
+    trainer.model.train()  # Linear4bit would repack its weights in evaluation mode: see ScoreValidation.score
     with torch.no_grad(), trainer.model.disable_adapter(), trainer.compute_loss_context_manager():
         for collate in (DataCollatorForLanguageModeling(trainer.processing_class.pad_token_id), pack_chats):
             batch = {name: tensor.to(trainer.model.device) for name, tensor in collate(rows).items()}
