@@ -25,7 +25,7 @@ rehearse: install
 	$(BIN)/python train.py --model $(STAND_IN) --data rehearsal/train.jsonl --output_dir $(ADAPTER) \
 	    --checkpoint_dir rehearsal/results --batch_size 8 --gradient_accumulation 2 --max_steps 120 \
 	    --learning_rate 5e-3 --lr_scheduler constant --logging_steps 20
-	$(BIN)/python upload_hub.py --adapter $(ADAPTER) --dry_run
+	$(BIN)/python upload_hub.py --adapter $(ADAPTER) --base_model nobody/EXAONE-stand-in --dry_run
 	$(BIN)/python evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train --num_samples 24 \
 	    --output_dir rehearsal/evaluation --min_f1 0.99
 

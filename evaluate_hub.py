@@ -12,8 +12,8 @@ Interrupted, the same command goes on where it stopped.
     python evaluate_hub.py --endpoint http://localhost:8000/v1 --model NAME    asked of a server, such as vLLM's
 """
 # exaone before peft: it quiets what bitsandbytes logs when peft imports it.
-from exaone import (ADAPTER, ADAPTER_FILES, EXAONE, build_empty, check_base, check_device, download_base,
-                    explain_hub_errors, find_end_tokens, get_process, load_config, load_model, load_tokenizer,
+from exaone import (ADAPTER, EXAONE, build_empty, check_base, check_device, download_base, fill_adapter, find_adapter,
+                    find_end_tokens, get_process, hash_adapter, load_config, load_model, load_tokenizer, read_adapter,
                     read_adapter_config)
 
 import argparse
@@ -21,9 +21,9 @@ import copy
 import hashlib
 import json
 import os
+import re
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -33,10 +33,9 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from datasets import Dataset
 from httpx2 import HTTPError
-from huggingface_hub import InferenceClient, get_token, snapshot_download, whoami
+from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
-from peft import PeftModel, get_peft_model_state_dict
-from safetensors.torch import load_file
+from peft import PeftModel, get_peft_model
 from tqdm import tqdm
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -58,46 +57,11 @@ class Answer(NamedTuple):
 Ask = Callable[[list[int]], Iterator[Answer]]  # answers for the sentences of these indices
 
 
-def find_adapter(name: str) -> Path | None:
-    """The folder of an adapter: a local one, or a hub repository's, downloaded. None for the name `none`.
-
-    A name without a namespace that is no folder here is looked for under the login's own. Raises InputError.
-    """
-    if name == "none":
-        return None
-    folder = Path(name)
-    if not folder.is_dir():
-        with explain_hub_errors(name, "Check the network and try again, or name a local folder"):
-            if "/" not in name:
-                if get_token() is None:
-                    raise InputError(f"{name}: no such folder. Train it first (python train.py), give the adapter's id "
-                                     "on the hub as owner/name, or log in to find your own: hf auth login")
-                name = f"{whoami()['name']}/{name}"
-            folder = Path(snapshot_download(name, allow_patterns=ADAPTER_FILES))
-    read_adapter_config(folder)
-    return folder
-
-
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """Put an adapter on its base. Raises InputError unless each of its tensors is in the model afterwards.
-
-    PEFT only warns of tensors that fit nothing, and the base then answers alone.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Found missing adapter keys")
-        try:
-            model = PeftModel.from_pretrained(model, folder)
-        except RuntimeError as error:
-            if "size mismatch" not in str(error):
-                raise
-            raise InputError(f"{folder}: the adapter's tensors have other sizes than this base model's projections: it was "
-                             "trained on another (--model)") from None
-    saved, loaded = load_file(folder / "adapter_model.safetensors"), get_peft_model_state_dict(model, save_embedding_layers=False)
-    lost = [name for name in saved.keys() | loaded.keys()
-            if name not in saved or name not in loaded or not torch.equal(saved[name], loaded[name].cpu().to(saved[name].dtype))]
-    if lost or not saved:
-        raise InputError(f"{folder}: {len(lost)} of the adapter's {len(saved)} tensors did not load, such as "
-                         f"{sorted(lost)[:1]}. It was trained on another base model (--model) or is damaged")
+    """Put an adapter on its base, whole. Raises InputError if it does not fit."""
+    config, tensors = read_adapter(folder, model.config.model_type)
+    model = get_peft_model(model, config)
+    fill_adapter(model, tensors, folder)
     return model.eval()
 
 
@@ -318,9 +282,12 @@ def prepare_endpoint(args: argparse.Namespace, sentences: list[str]) -> tuple[di
 
 def choose_prompt(asked: str | None, adapter: Path | None) -> str:
     """The name of the system prompt: the one asked for, the one the adapter was trained with, or the post's first."""
-    record = adapter and adapter / "training.json"
-    source = json.loads(record.read_text(encoding="utf-8"))["data"]["source"] if record and record.is_file() else None
-    return asked or (source or {}).get("prompt", "basic")
+    trained_with = None
+    if adapter and (record := adapter / "training.json").is_file():
+        trained_with = (json.loads(record.read_text(encoding="utf-8"))["data"]["source"] or {}).get("prompt")
+    elif adapter and (card := adapter / "README.md").is_file():  # of a published one, as upload_hub.py writes it
+        trained_with = next(iter(re.findall(r"^system_prompt: (\w+)$", card.read_text(encoding="utf-8"), re.MULTILINE)), None)
+    return asked or (trained_with if trained_with in SYSTEM_PROMPTS else "basic")
 
 
 def prepare_model(args: argparse.Namespace, sentences: list[str]) -> tuple[dict, Ask]:
@@ -347,8 +314,7 @@ def prepare_model(args: argparse.Namespace, sentences: list[str]) -> tuple[dict,
                                    [prompts[i] for i in pending], prefix, args.batch_size, max_new_tokens)
         return (answer._replace(index=pending[answer.index]) for answer in answers)
 
-    weights = adapter and hashlib.sha256((adapter / "adapter_model.safetensors").read_bytes()).hexdigest()
-    return {"model": base, "revision": revision, "adapter": args.adapter, "adapter_sha256": weights,
+    return {"model": base, "revision": revision, "adapter": args.adapter, "adapter_sha256": adapter and hash_adapter(adapter),
             "precision": args.precision, "prompt": prompt, "max_new_tokens": max_new_tokens}, ask
 
 
@@ -366,7 +332,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                        help="of the base model (default: %(default)s, as trained)")
     model.add_argument("--prompt", choices=SYSTEM_PROMPTS,
                        help="which of the post's two system prompts to ask with (default: what the adapter's training.json "
-                            "says it was trained with, else basic)")
+                            "or card says it was trained with, else basic)")
     model.add_argument("--max_new_tokens", type=positive_int, metavar="N",
                        help="of an answer (default: twice the longest training answer; 512 where that is not known)")
     model.add_argument("--batch_size", type=parse_batch_size, default="auto", metavar="N",

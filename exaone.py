@@ -11,26 +11,35 @@ tests and `make rehearse` run the whole pipeline without a GPU, a network or a l
     python exaone.py OUT_DIR
 """
 import argparse
+import hashlib
 import json
 import logging
 import shutil
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
 from httpx2 import HTTPError
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, constants, get_token, snapshot_download, whoami
 from huggingface_hub.errors import (DryRunError, GatedRepoError, HfHubHTTPError, HFValidationError,
                                     LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError,
                                     RevisionNotFoundError)
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig,
                           LlamaForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast)
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import WeightRenaming
+
+# On some CPUs bitsandbytes asks for a package that fetches native code from the hub: not here.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+# PEFT imports bitsandbytes, so it comes after that.
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
 from data_processing import (InputError, SYSTEM_PROMPTS, create_chat_dataset, get_id2label, load_split,
                              replace_folder, run_script)
@@ -43,8 +52,6 @@ EXAONE = "LGAI-EXAONE/EXAONE-3.0-7.8B-Instruct"
 MODEL_FILES = ["*.json", "*.jinja", "*.safetensors", "*.model", "merges.txt"]
 LARGEST_CPU_MODEL = 1_000_000_000  # parameters; an epoch of a larger one takes days without a GPU
 
-# On some CPUs bitsandbytes asks for a package that fetches native code from the hub: not here.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 # PEFT and TRL still say it the old way.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
 
@@ -107,19 +114,72 @@ class ExaoneForCausalLM(LlamaForCausalLM):
 
 AutoConfig.register("exaone", ExaoneConfig)
 AutoModelForCausalLM.register(ExaoneConfig, ExaoneForCausalLM)
-# Loading applies each renaming in this order, saving takes them backwards.
-register_checkpoint_conversion_mapping("exaone", [WeightRenaming(exaone, llama) for exaone, llama in [
+# EXAONE's names and Llama's. Loading applies each renaming in this order, saving takes them backwards.
+NAMES = [
     ("transformer.wte.", "model.embed_tokens."),
     ("transformer.ln_f.", "model.norm."),
     ("transformer.h.", "model.layers."),
     (".ln_1.", ".input_layernorm."),
     (".ln_2.", ".post_attention_layernorm."),
     (".attn.attention.", ".self_attn."),
-    (".self_attn.out_proj.", ".self_attn.o_proj."),
-    (".mlp.c_fc_0.", ".mlp.gate_proj."),
-    (".mlp.c_fc_1.", ".mlp.up_proj."),
-    (".mlp.c_proj.", ".mlp.down_proj."),
-]])
+    (".out_proj.", ".o_proj."),
+    (".c_fc_0.", ".gate_proj."),
+    (".c_fc_1.", ".up_proj."),
+    (".c_proj.", ".down_proj."),
+]
+register_checkpoint_conversion_mapping("exaone", [WeightRenaming(exaone, llama) for exaone, llama in NAMES])
+
+
+def to_llama(name: str) -> str:
+    """A tensor's or module's name, or a module's last part, in Llama's words. What is in them already stays.
+
+    >>> to_llama("base_model.model.transformer.h.0.mlp.c_fc_0.lora_A.weight"), to_llama("out_proj")
+    ('base_model.model.model.layers.0.mlp.gate_proj.lora_A.weight', 'o_proj')
+    """
+    name = f".{name}."
+    for exaone, llama in NAMES:
+        name = name.replace(exaone, llama)
+    return name[1:-1]
+
+
+def to_exaone(name: str) -> str:
+    """The same name in EXAONE's words: `to_llama` backwards."""
+    name = f".{name}."
+    for exaone, llama in reversed(NAMES):
+        name = name.replace(llama, exaone)
+    return name[1:-1]
+
+
+def rename_modules(config: dict, rename: Callable[[str], str]) -> dict:
+    """The fields of an adapter's configuration that name modules, renamed. Raises InputError if they are a pattern."""
+    targets = config["target_modules"]
+    if isinstance(targets, str):
+        raise InputError(f"the adapter's target_modules are a pattern, {targets}, which cannot be told in other names. "
+                         "List the modules' names in its adapter_config.json instead")
+    fields = {"target_modules": type(targets)(map(rename, targets))}
+    for field in ("rank_pattern", "alpha_pattern"):
+        fields[field] = {rename(name): value for name, value in (config.get(field) or {}).items()}
+    return fields
+
+
+def find_adapter(name: str) -> Path | None:
+    """The folder of an adapter: a local one, or a hub repository's, downloaded. None for the name `none`.
+
+    A name without a namespace that is no folder here is looked for under the login's own. Raises InputError.
+    """
+    if name == "none":
+        return None
+    folder = Path(name)
+    if not folder.is_dir():
+        with explain_hub_errors(name, "Check the network and try again, or name a local folder"):
+            if "/" not in name:
+                if get_token() is None:
+                    raise InputError(f"{name}: no such folder. Train it first (python train.py), give the adapter's id "
+                                     "on the hub as owner/name, or log in to find your own: hf auth login")
+                name = f"{whoami()['name']}/{name}"
+            folder = Path(snapshot_download(name, allow_patterns=[*ADAPTER_FILES, "README.md"]))
+    read_adapter_config(folder)
+    return folder
 
 
 def read_adapter_config(folder: Path) -> dict:
@@ -134,6 +194,43 @@ def read_adapter_config(folder: Path) -> dict:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder / 'adapter_config.json'}: is not what PEFT writes ({error})") from None
     return config
+
+
+def read_adapter(folder: Path, model_type: str) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+    """An adapter's configuration and tensors for a base in memory: EXAONE 3's under Llama's names, whichever it has."""
+    config, tensors = PeftConfig.from_pretrained(folder), load_file(folder / "adapter_model.safetensors")
+    config.base_model_name_or_path = None  # PEFT puts in the base it comes to stand on
+    if model_type == ExaoneConfig.model_type:
+        for field, value in rename_modules(vars(config), to_llama).items():
+            setattr(config, field, value)
+        tensors = {to_llama(name): tensor for name, tensor in tensors.items()}
+    return config, tensors
+
+
+def fill_adapter(model: PeftModel, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Put an adapter's tensors, those of `folder`, into a model. Raises InputError unless each is in it afterwards.
+
+    PEFT says nothing of tensors that fit nothing, and the base then answers alone.
+    """
+    try:
+        set_peft_model_state_dict(model, tensors)
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
+        raise InputError(f"{folder}: the adapter's tensors have other sizes than this base model's projections: it was "
+                         "trained on another (--model)") from None
+    loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
+    lost = [name for name in tensors.keys() | loaded.keys() if name not in tensors or name not in loaded
+            or not torch.equal(tensors[name], loaded[name].cpu().to(tensors[name].dtype))]
+    if lost or not tensors:
+        raise InputError(f"{folder}: {len(lost)} of the adapter's {len(tensors)} tensors did not load, such as "
+                         f"{sorted(lost)[:1]}. It was trained on another base model (--model) or is damaged")
+
+
+def hash_adapter(folder: Path) -> str:
+    """A fingerprint of an adapter's tensors, the same under EXAONE's names and under Llama's."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    return hashlib.sha256(save({to_llama(name): tensor for name, tensor in tensors.items()})).hexdigest()
 
 
 def is_exaone(name: str) -> bool:
@@ -175,6 +272,8 @@ def explain_hub_errors(name: str, advice: str):
         if status == 403:
             raise InputError(f"{name}: this login has no right to it. Use a token that may write there: "
                              "hf auth login") from None
+        if status == 429 and (seconds := cause.response.headers.get("Retry-After")):
+            advice = f"It wants {seconds} seconds of peace first. {advice}"
         what = f"answered with an error ({status})" if status else f"cannot be reached ({type(cause).__name__})"
         raise InputError(f"{name}: the hub {what}. {advice}") from None
 
@@ -381,6 +480,7 @@ def write_stand_in(folder: Path) -> None:
         model.save_pretrained(part, max_shard_size="1MB")
         tokenizer.save_pretrained(part)
         backend.model.save(str(part))  # vocab.json and merges.txt
+        (part / "LICENSE").write_text("Random weights, made by exaone.py, under the licence of the project: Apache-2.0.\n")
         for name, fields in patches.items():
             saved = json.loads((part / name).read_text(encoding="utf-8"))
             (part / name).write_text(json.dumps(saved | fields, indent=2) + "\n", encoding="utf-8")

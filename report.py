@@ -985,7 +985,10 @@ def render_settings(settings: dict) -> str:
 
 
 def report_predictions(predictions: Path, page: Path | None = None) -> dict:
-    """Score a predictions file: print the figures, write `metrics.json` and the page beside it. Returns the metrics."""
+    """Score a predictions file: print the figures, write `metrics.json` and the page beside it. Returns the metrics.
+
+    In the file they stand with the `settings` that they were measured under.
+    """
     page, figures = page or predictions.with_name("report.html"), predictions.with_name("metrics.json")
     settings, written = read_predictions(predictions)
     if not written:
@@ -999,7 +1002,7 @@ def report_predictions(predictions: Path, page: Path | None = None) -> dict:
     if retagged := sum(tags != again["tags"] for tags, again in zip(as_written, rows, strict=True)):
         print(f"{retagged:,} sentences are tagged otherwise than when they were written; F1 was "
               f"{compute_f1([row['gold'] for row in rows], as_written):.4f} then\n")
-    write_whole(figures, json.dumps(metrics, ensure_ascii=False, indent=2) + "\n")
+    write_whole(figures, json.dumps({"settings": settings} | metrics, ensure_ascii=False, indent=2) + "\n")
     write_whole(page, render_page(rows, metrics, settings))
     print(f"{figures}\n{page}")
     return metrics

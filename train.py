@@ -6,12 +6,14 @@ the tokenizer and `training.json` (settings, library versions, revisions, the da
 
     python train.py
     python train.py --resume        go on from the last whole checkpoint after an interruption
+    python train.py --adapter ID    train an adapter further, instead of a new one
     python train.py --plan          memory and time on an RTX 4090, computed; needs no GPU and loads no weights
 """
 # exaone before peft: it quiets what bitsandbytes logs when peft imports it.
 from exaone import (ADAPTER, EXAONE, ExaoneConfig, build_empty, check_base, check_device, download_base,
-                    estimate_weight_bytes, explain_hub_errors, find_end_tokens, find_projections, get_process, load_config,
-                    load_model, load_tokenizer)
+                    estimate_weight_bytes, explain_hub_errors, fill_adapter, find_adapter, find_end_tokens,
+                    find_projections, get_process, hash_adapter, load_config, load_model, load_tokenizer, read_adapter,
+                    read_adapter_config)
 
 import argparse
 import copy
@@ -49,10 +51,11 @@ from data_processing import (InputError, check_replaceable, check_writable, desc
 from evaluate_hub import generate_answers
 from report import compute_f1
 
+NEW_LORA = {"lora_targets": "all", "lora_r": 32, "lora_alpha": 16, "lora_dropout": 0.05}
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 TARGETS = {"all": "all-linear", "qkv": ["q_proj", "k_proj", "v_proj"]}
 # These may differ between a run and its resumption: they decide where things go, not what is learned.
-FREE_ON_RESUME = {"resume", "plan", "data", "model", "revision", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"}
+FREE_ON_RESUME = {"resume", "plan", "data", "model", "revision", "adapter", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"}
 
 # Dense, summed in float32 (NVIDIA's Ada whitepaper, appendix A).
 RTX_4090_FLOPS = {"nf4": 165.2e12, "bfloat16": 165.2e12, "float32": 82.6e12}  # a second
@@ -172,8 +175,8 @@ def split_batch(batch_size: int, accumulation: int, processes: int) -> tuple[int
                      "another --batch_size or --gradient_accumulation")
 
 
-def describe_run(args: argparse.Namespace, base_revision: str | None) -> dict:
-    """What decides a run's result: settings, library versions, the base model and the data."""
+def describe_run(args: argparse.Namespace, base_revision: str | None, adapter: Path | None = None) -> dict:
+    """What decides a run's result: settings, library versions, the base model, the data and what is trained further."""
     fingerprint = hashlib.sha256(args.data.read_bytes()).hexdigest()
     source = source_path(args.data)
     source = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else {}
@@ -184,7 +187,7 @@ def describe_run(args: argparse.Namespace, base_revision: str | None) -> dict:
         "settings": {name: value for name, value in sorted(vars(args).items()) if name not in FREE_ON_RESUME}
         | {"processes": get_process().num_processes},
         "versions": {"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES},
-    }
+    } | ({"adapter": {"source": args.adapter, "sha256": hash_adapter(adapter)}} if adapter else {})
 
 
 def read_record(folder: Path) -> dict:
@@ -333,6 +336,26 @@ def tell_standstill(losses: list[float], warmup: int) -> str | None:
         return None
     return (f"warning: the loss has not fallen: {fmean(losses[:5]):.3g} over the first 5 steps, {fmean(losses[-20:]):.3g} over "
             f"the 20 up to step {len(losses)}. Is --learning_rate too low or too high, or the data nothing that --model can learn?")
+
+
+def take_settings(args: argparse.Namespace, adapter: Path) -> None:
+    """Set in `args` what an adapter that is trained further decides: the LoRA and, unless --model names one, the base.
+
+    Raises InputError where a flag says otherwise.
+    """
+    config = read_adapter_config(adapter)
+    if config.get("peft_type") != "LORA":
+        raise InputError(f"--adapter {args.adapter}: is a {config.get('peft_type')} adapter; only LoRA can be trained further")
+    if args.lora_targets:
+        raise InputError(f"--lora_targets {args.lora_targets}: the adapter to be trained further, {args.adapter}, keeps its own. "
+                         "Leave the flag out")
+    for flag, field in {"lora_r": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}.items():
+        if getattr(args, flag) not in (None, config[field]):
+            raise InputError(f"--{flag} {getattr(args, flag)}: the adapter to be trained further, {args.adapter}, has "
+                             f"{config[field]}, and keeps it. Leave the flag out")
+        setattr(args, flag, config[field])
+    if args.model is None:
+        args.model, args.revision = config["base_model_name_or_path"], args.revision or config.get("revision")
 
 
 def attend_efficiently(module, query, key, value, attention_mask, **kwargs):
@@ -633,7 +656,7 @@ def build_configs(args: argparse.Namespace, base_revision: str | None) -> tuple[
             r=args.lora_r,
             lora_alpha=args.lora_alpha,
             lora_dropout=args.lora_dropout,
-            target_modules=TARGETS[args.lora_targets],
+            target_modules=TARGETS.get(args.lora_targets),  # none where an adapter brings its own
             bias="none",
             task_type="CAUSAL_LM",
             revision=base_revision,
@@ -820,18 +843,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     files.add_argument("--plan", action="store_true", help="print memory and time on an RTX 4090, computed, and train nothing")
 
     base = parser.add_argument_group("base model")
-    base.add_argument("--model", default=EXAONE, metavar="ID_OR_FOLDER", help="any causal LM with a chat template (default: %(default)s)")
-    base.add_argument("--revision", metavar="REV", help="its branch, tag or commit on the hub (default: the newest)")
+    base.add_argument("--model", metavar="ID_OR_FOLDER",
+                      help=f"any causal LM with a chat template (default: {EXAONE}, or the one that --adapter names)")
+    base.add_argument("--revision", metavar="REV", help="its branch, tag or commit on the hub (default: the newest, or --adapter's)")
     base.add_argument("--precision", choices=["nf4", "bfloat16", "float32"], default="nf4",
                       help="nf4 is QLoRA; the others train LoRA on the unquantised model (default: %(default)s)")
 
     lora = parser.add_argument_group("LoRA")
-    lora.add_argument("--lora_targets", choices=TARGETS, default="all",
+    lora.add_argument("--adapter", default="none", metavar="ID_OR_FOLDER",
+                      help="train this one further, with its own targets, rank, scale and dropout (default: none, a new one)")
+    lora.add_argument("--lora_targets", choices=TARGETS,
                       help="the projections that it adapts: all seven of a layer, or the three that the post's names "
-                           "reached (default: %(default)s)")
-    lora.add_argument("--lora_r", type=positive_int, default=32, metavar="R", help="rank (default: %(default)s)")
-    lora.add_argument("--lora_alpha", type=positive_int, default=16, metavar="A", help="scale, as alpha / rank (default: %(default)s)")
-    lora.add_argument("--lora_dropout", type=share, default=0.05, metavar="P", help="(default: %(default)s)")
+                           f"reached (default: {NEW_LORA['lora_targets']})")
+    lora.add_argument("--lora_r", type=positive_int, metavar="R", help=f"rank (default: {NEW_LORA['lora_r']})")
+    lora.add_argument("--lora_alpha", type=positive_int, metavar="A",
+                      help=f"scale, as alpha / rank (default: {NEW_LORA['lora_alpha']})")
+    lora.add_argument("--lora_dropout", type=share, metavar="P", help=f"(default: {NEW_LORA['lora_dropout']})")
 
     recipe = parser.add_argument_group("recipe (the defaults are the post's)")
     recipe.add_argument("--loss", choices=["answer", "chat"], default="answer",
@@ -864,6 +891,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         args.optim = "paged_adamw_32bit" if cuda else "adamw_torch"
     if args.activation_checkpointing is None:
         args.activation_checkpointing = cuda
+    if args.plan and args.adapter != "none":
+        parser.error("--plan is for a new adapter: leave --adapter out")
+    if args.adapter == "none":  # else the adapter says
+        for name, value in ({"model": EXAONE} | NEW_LORA).items():
+            setattr(args, name, value if getattr(args, name) is None else getattr(args, name))
     return args
 
 
@@ -874,16 +906,22 @@ def main(argv: list[str] | None = None) -> None:
     chats, held_out = hold_out(load_chats(args.data), args.validation, args.seed)
     check_replaceable(args.output_dir, "adapter_config.json")
     check_writable(args.checkpoint_dir / "training.json")
+    adapter = find_adapter(args.adapter)
+    if adapter:
+        take_settings(args, adapter)
     if args.resume and not args.revision and (began := read_record(args.checkpoint_dir)):
         args.revision = began["base"]["revision"]
     revision = check_base(args.model, args.revision)
-    run = describe_run(args, revision)
+    run = describe_run(args, revision, adapter)
     checkpoint = find_checkpoint(args.checkpoint_dir, run, args.resume)
     config, lora = build_configs(args, revision)
     tokenizer = load_tokenizer(args.model, revision)
     end_tokens = find_end_tokens(args.model, tokenizer, revision)
     dataset = encode_chats(chats, tokenizer, end_tokens, args.max_length, args.loss)
     base_config = load_config(args.model, revision)
+    if adapter:
+        lora, tensors = read_adapter(adapter, base_config.model_type)
+        lora.inference_mode, lora.revision = False, revision
     empty, cost = build_empty(base_config), count_per_token(base_config, lora, args.precision)
     memory = estimate_memory(empty, cost, args, measure_lengths(dataset))
     check_device(args.model, empty, args.precision, sum(memory.values()) - memory["base weights"])
@@ -896,6 +934,8 @@ def main(argv: list[str] | None = None) -> None:
         download_base(args.model, revision)
     model = load_model(args.model, revision, args.precision)
     trainer = build_trainer(model, tokenizer, dataset, config, lora, args.group_by_length, args.pack)
+    if adapter:
+        fill_adapter(trainer.model, tensors, adapter)
     validation = ScoreValidation(held_out, tokenizer, end_tokens, args.checkpoint_dir / "best") if held_out else None
     if validation:
         trainer.add_callback(validation)

@@ -8,7 +8,7 @@
 
 The client reads its endpoint when it is imported, so it runs in a process of its own. Whatever it asks for that is
 not served here is answered with 501 and the name of what is missing. What differs from the real hub: any file of more
-than 10 kB is an LFS file, LFS content comes without a redirect, and `main` is the only branch.
+than 10 kB is an LFS file, and LFS content comes without a redirect.
 """
 
 import base64
@@ -87,7 +87,7 @@ class LoopbackHub:
 
     `tokens`: token -> user name. A repo belongs to the user its id starts with.
     `repos`: repo id -> {"private", "gated", "granted": users let through the gate, "commits": oldest first, each
-    {"oid", "title", "author", "files"}, "files": {path: bytes} of the last commit, "tags": {name: oid}, and for LFS
+    {"oid", "title", "author", "files"}, "branches" and "tags": {name: oid}, "files": {path: bytes} of `main`, and for LFS
     "announced": {sha256: size} and "objects": {sha256: bytes}}. Change files with `commit`, not in place.
     `requests`: (method, path, status) in the order of the answers, without query and headers, so without tokens;
     the status is None when the connection ended before the request was complete.
@@ -124,25 +124,28 @@ class LoopbackHub:
         self, repo_id: str, files: dict[str, bytes] | None = None, private: bool = False, gated: bool = False
     ) -> dict[str, Any]:
         """Create a repo as the hub does, with an initial commit that holds `.gitattributes`, and commit `files` to it."""
-        repo = {"private": private, "gated": gated, "granted": set(), "commits": [], "files": {}, "tags": {}}
+        repo = {"private": private, "gated": gated, "granted": set(), "commits": [], "files": {}, "branches": {}, "tags": {}}
         self.repos[repo_id] = repo | {"announced": {}, "objects": {}}
         self.commit(repo_id, {".gitattributes": GITATTRIBUTES}, "initial commit")
         self.commit(repo_id, files or {}, "Add files")
         return self.repos[repo_id]
 
     def commit(
-        self, repo_id: str, changes: dict[str, bytes | None], title: str = "Change files", author: str | None = None
+        self, repo_id: str, changes: dict[str, bytes | None], title: str = "Change files", author: str | None = None,
+        branch: str = "main",
     ) -> str:
-        """Write (bytes) and delete (None) files and return the oid of the head; no change makes no commit."""
+        """Write (bytes) and delete (None) files and return the oid of the branch's head; no change makes no commit."""
         repo = self.repos[repo_id]
-        files = {path: content for path, content in (repo["files"] | changes).items() if content is not None}
-        if files != repo["files"]:
+        before = self.find_commit(repo, branch)["files"] if repo["commits"] else {}
+        files = {path: content for path, content in (before | changes).items() if content is not None}
+        if files != before:
             listing = sorted((path, file_etag(path, content)) for path, content in files.items())
             oid = hashlib.sha1(repr((repo_id, len(repo["commits"]), title, listing)).encode()).hexdigest()
             author = author or repo_id.split("/")[0]
             repo["commits"].append({"oid": oid, "title": title, "author": author, "files": files})
-            repo["files"] = files
-        return repo["commits"][-1]["oid"]
+            repo["branches"][branch] = oid
+            repo["files"] = self.find_commit(repo, "main")["files"]
+        return repo["branches"][branch]
 
     def fail_next(
         self, method: str, path_pattern: str, status: int | None = None, headers: dict[str, str] | None = None,
@@ -196,7 +199,7 @@ class LoopbackHub:
         return repo
 
     def find_commit(self, repo: dict[str, Any], revision: str) -> dict[str, Any]:
-        oid = repo["commits"][-1]["oid"] if revision == "main" else repo["tags"].get(revision, revision)
+        oid = (repo["branches"] | repo["tags"]).get(revision, revision)
         for commit in repo["commits"]:
             if commit["oid"] == oid:
                 return commit
@@ -253,6 +256,19 @@ class LoopbackHub:
         repo["tags"][tag] = self.find_commit(repo, revision)["oid"]
         return Reply(200, {})
 
+    def add_branch(self, request: Request, repo_id: str, branch: str) -> Reply:
+        repo = self.open_repo(repo_id, request.user, write=True)
+        if branch in repo["branches"]:
+            raise Refused(409, "Reference already exists")
+        repo["branches"][branch] = self.find_commit(repo, request.json().get("startingPoint", "main"))["oid"]
+        return Reply(200, {})
+
+    def list_refs(self, request: Request, repo_id: str) -> Reply:
+        repo = self.open_repo(repo_id, request.user)
+        refs = {kind: [{"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": oid} for name, oid in repo[kind].items()]
+                for kind, folder in (("branches", "heads"), ("tags", "tags"))}
+        return Reply(200, refs | {"converts": []})
+
     def list_tree(self, request: Request, repo_id: str, revision: str, folder: str) -> Reply:
         commit = self.find_commit(self.open_repo(repo_id, request.user), revision)
         entries = {path: describe_file(path, content) for path, content in commit["files"].items()}
@@ -286,9 +302,9 @@ class LoopbackHub:
         return Reply(206, part, headers | {"Content-Range": content_range})
 
     def open_branch(self, repo_id: str, request: Request, revision: str) -> dict[str, Any]:
-        """The repo, for a change of its only branch."""
+        """The repo, for a change of one of its branches."""
         repo = self.open_repo(repo_id, request.user, write=True)
-        if revision != "main":
+        if revision not in repo["branches"]:
             raise Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         if "create_pr" in request.query:
             raise Refused(501, "the loopback hub has no pull requests")
@@ -296,12 +312,13 @@ class LoopbackHub:
 
     def choose_upload_modes(self, request: Request, repo_id: str, revision: str) -> Reply:
         repo, files = self.open_branch(repo_id, request, revision), []
+        before = self.find_commit(repo, revision)["files"]
         for file in request.json()["files"]:
             path, mode = file["path"], "lfs" if is_lfs(file["path"], file["size"]) else "regular"
             files.append({"path": path, "uploadMode": mode, "shouldIgnore": False})
-            if path in repo["files"]:
+            if path in before:
                 # By this the client leaves out what has not changed.
-                files[-1]["oid"] = file_etag(path, repo["files"][path])
+                files[-1]["oid"] = file_etag(path, before[path])
         return Reply(200, {"files": files})
 
     def announce_objects(self, request: Request, repo_id: str) -> Reply:
@@ -342,7 +359,7 @@ class LoopbackHub:
             key, value = operation["key"], operation["value"]
             if key == "header":
                 title = value["summary"]
-                if not repo["commits"][-1]["oid"].startswith(value.get("parentCommit", "")):
+                if not repo["branches"][revision].startswith(value.get("parentCommit", "")):
                     raise Refused(412, "A commit has happened since. Please refresh and try again.")
             elif key == "file":
                 changes[value["path"]] = base64.b64decode(value["content"], validate=True)
@@ -352,13 +369,13 @@ class LoopbackHub:
                 changes[value["path"]] = repo["objects"][value["oid"]]
             elif key in ("deletedFile", "deletedFolder"):
                 folder = value["path"].rstrip("/") + "/"
-                deleted = [path for path in repo["files"] if path == value["path"] or path.startswith(folder)]
+                deleted = [path for path in self.find_commit(repo, revision)["files"] if path == value["path"] or path.startswith(folder)]
                 if not deleted:
                     raise Refused(404, f"A file with this name doesn't exist: {value['path']}", "EntryNotFound")
                 changes |= dict.fromkeys(deleted)
             else:
                 raise Refused(501, f"the loopback hub does not know the operation {key}")
-        oid = self.commit(repo_id, changes, title, request.user)
+        oid = self.commit(repo_id, changes, title, request.user, revision)
         url = f"{self.url}/{repo_id}/commit/{oid}"
         return Reply(200, {"success": True, "commitOid": oid, "commitUrl": url, "pullRequestUrl": None})
 
@@ -371,6 +388,8 @@ ENDPOINTS = (
     ("GET", rf"/api/models/{REPO}/auth-check(?P<write>/write)?", LoopbackHub.check_access),
     ("GET", rf"/api/models/{REPO}(?:/revision/{REVISION})?", LoopbackHub.show_repo),
     ("POST", rf"/api/models/{REPO}/tag/{REVISION}", LoopbackHub.add_tag),
+    ("POST", rf"/api/models/{REPO}/branch/(?P<branch>[^/]+)", LoopbackHub.add_branch),
+    ("GET", rf"/api/models/{REPO}/refs", LoopbackHub.list_refs),
     ("GET", rf"/api/models/{REPO}/tree/{REVISION}(?:/(?P<folder>.+))?", LoopbackHub.list_tree),
     ("GET HEAD", rf"/{REPO}/resolve/{REVISION}/(?P<path>.+)", LoopbackHub.resolve),
     ("POST", rf"/api/models/{REPO}/preupload/{REVISION}", LoopbackHub.choose_upload_modes),

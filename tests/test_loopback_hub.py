@@ -112,6 +112,28 @@ result = dict(urls=[first, again], oids=oids, sizes=sizes, main=listing("main"),
     assert "hf_alice" not in str(hub.requests)
 
 
+def test_branches_go_their_own_ways(hub, run_client):
+    hub.add_repo("alice/model", {"a.txt": b"1"})
+    result = run_client(
+        """
+api.create_branch("alice/model", branch="next")
+api.create_branch("alice/model", branch="next", exist_ok=True)
+oid = api.upload_file(path_or_fileobj=b"2", path_in_repo="a.txt", repo_id="alice/model", revision="next").oid
+again = api.upload_file(path_or_fileobj=b"2", path_in_repo="a.txt", repo_id="alice/model", revision="next").oid
+api.create_tag("alice/model", tag="v1", revision=oid)
+refs = api.list_repo_refs("alice/model")
+result = dict(oids=[oid, again], refs={ref.ref: ref.target_commit for ref in refs.branches + refs.tags},
+              twice=outcome(api.create_tag, "alice/model", tag="v1"), nowhere=outcome(api.create_branch, "alice/model", branch="x", revision="y"),
+              unknown=outcome(api.upload_file, path_or_fileobj=b"2", path_in_repo="a.txt", repo_id="alice/model", revision="none"))
+""")
+    main, oid = hub.repos["alice/model"]["branches"]["main"], result["oids"][0]
+    assert result["oids"] == [oid, oid] and main != oid
+    assert result["refs"] == {"refs/heads/main": main, "refs/heads/next": oid, "refs/tags/v1": oid}
+    assert hub.repos["alice/model"]["files"]["a.txt"] == b"1"
+    assert hub.find_commit(hub.repos["alice/model"], "next")["files"]["a.txt"] == b"2"
+    assert result["twice"] == "HfHubHTTPError 409" and result["nowhere"] == result["unknown"] == "RevisionNotFoundError 404"
+
+
 MISSING, GATED, ERROR = "RepositoryNotFoundError", "GatedRepoError", "HfHubHTTPError"
 NO_FILE, NO_REVISION = "RemoteEntryNotFoundError 404", "RevisionNotFoundError 404"
 WHO = {"owner": "hf_alice", "other": "hf_bob", "nobody": None, "wrong token": "hf_wrong"}

@@ -426,7 +426,7 @@ def test_command_scores_and_compares(tmp_path, capsys):
     main([str(first), "--compare", str(other), "--html", str(tmp_path / "page" / "page.html")])
     printed = capsys.readouterr().out
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics == compute_metrics(HAND_MADE)
+    assert metrics == {"settings": SETTINGS} | compute_metrics(HAND_MADE)
     assert "micro avg" in printed and "F1-Score: 0.5000" in printed
     assert format_scores(metrics) in printed and format_budget(metrics) in printed
     assert str(tmp_path / "page" / "page.html") in printed and (tmp_path / "page" / "page.html").is_file()
@@ -449,7 +449,7 @@ def test_answers_of_others_need_no_tags(tmp_path):
     rows = [{name: row[name] for name in ("id", "tokens", "gold", "answer", "stopped")} for row in HAND_MADE]
     write_predictions(tmp_path / "predictions.jsonl", rows)
     main([str(tmp_path / "predictions.jsonl")])
-    assert json.loads((tmp_path / "metrics.json").read_text()) == compute_metrics(HAND_MADE)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"settings": SETTINGS} | compute_metrics(HAND_MADE)
 
 
 def test_metadata_for_a_card(tmp_path):

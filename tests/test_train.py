@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 
 import evaluate_hub
 import train
+import upload_hub
 from conftest import ROOT
 from data_processing import InputError
-from exaone import find_end_tokens, load_model, load_tokenizer
+from exaone import find_end_tokens, hash_adapter, load_model, load_tokenizer
 
 SHORT = ["--batch_size", "4", "--gradient_accumulation", "1", "--epochs", "2", "--save_steps", "4", "--logging_steps", "1"]
 
@@ -406,3 +407,73 @@ def test_validation_changes_nothing_that_is_learned(stand_in, chats_file, tmp_pa
     train.main([*arguments(stand_in, rest, tmp_path / "plain"), *VALIDATION, "--validation", "0"])
     adapters = [(tmp_path / name / "results" / "checkpoint-6" / "adapter_model.safetensors").read_bytes() for name in ("scored", "plain")]
     assert adapters[0] == adapters[1]
+
+
+# Training an adapter further.
+
+
+def publish(adapter, folder):
+    """The adapter under EXAONE's names, as the hub gives it."""
+    folder.mkdir()
+    for name, content in upload_hub.collect_files(adapter, "alice/EXAONE-base", True).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("naming", ["llama", "exaone"])
+def test_adapter_is_where_further_training_starts(adapter, stand_in, chats_file, tmp_path, naming):
+    """At a learning rate of 0 it comes out as it went in, to the bit; under Llama's names, as PEFT writes it."""
+    start = adapter if naming == "llama" else publish(adapter, tmp_path / "published")
+    train.main(arguments(stand_in, chats_file, tmp_path, "--adapter", str(start), "--max_steps", "1", "--learning_rate", "0"))
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
+    config, before = (json.loads((folder / "adapter_config.json").read_text()) for folder in (tmp_path / "adapter", adapter))
+    assert sorted(config.pop("target_modules")) == sorted(before.pop("target_modules")) and config == before
+    run = json.loads((tmp_path / "adapter" / "training.json").read_text())
+    assert run["adapter"] == {"source": str(start), "sha256": hash_adapter(adapter)}
+    assert run["log"][0]["loss"] < 0.1 if "loss" in run["log"][0] else run["log"][0]["train_loss"] < 0.1
+
+
+def test_further_training_changes_the_adapter_and_resumes(adapter, stand_in, chats_file, tmp_path):
+    command = arguments(stand_in, chats_file, tmp_path, "--adapter", str(adapter), "--max_steps", "2", "--save_steps", "1",
+                        "--lr_scheduler", "constant", "--warmup", "0")
+    train.main(command)
+    trained = (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert trained != (adapter / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "results" / "checkpoint-2")
+    train.main([*command, "--resume"])
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == trained
+    with pytest.raises(InputError, match="begun otherwise.*\n  adapter.sha256: .* then, None now"):
+        train.main([*arguments(stand_in, chats_file, tmp_path, *command[10:]), "--resume"])
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--lora_r", "8"], "--lora_r 8: the adapter to be trained further, .*, has 32, and keeps it. Leave the flag out"),
+    (["--lora_alpha", "32"], "--lora_alpha 32: .* has 16"),
+    (["--lora_dropout", "0.0"], "--lora_dropout 0.0: .* has 0.05"),
+    (["--lora_targets", "all"], "--lora_targets all: .* keeps its own"),
+])
+def test_flags_that_contradict_the_adapter(adapter, chats_file, tmp_path, flags, message, monkeypatch):
+    monkeypatch.setattr(train, "load_model", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(InputError, match=message):
+        train.main(["--adapter", str(adapter), "--data", str(chats_file), "--output_dir", str(tmp_path / "new"),
+                    "--checkpoint_dir", str(tmp_path / "results"), *flags])
+
+
+def test_adapter_decides_what_no_flag_says(adapter, stand_in, tmp_path):
+    shutil.copytree(adapter, tmp_path / "adapter")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config | {"r": 8, "lora_alpha": 4, "revision": "f00d"}))
+    args = train.parse_args(["--adapter", str(tmp_path / "adapter"), "--lora_r", "8"])
+    train.take_settings(args, tmp_path / "adapter")
+    assert (args.lora_r, args.lora_alpha, args.lora_dropout, args.model, args.revision) == (8, 4, 0.05, str(stand_in), "f00d")
+    args = train.parse_args(["--adapter", str(tmp_path / "adapter"), "--model", "alice/copy"])
+    train.take_settings(args, tmp_path / "adapter")
+    assert (args.model, args.revision) == ("alice/copy", None)
+
+
+def test_other_kinds_of_adapters_are_refused(adapter, tmp_path):
+    shutil.copytree(adapter, tmp_path / "adapter")
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "IA3"}))
+    with pytest.raises(InputError, match="is a IA3 adapter; only LoRA"):
+        train.take_settings(train.parse_args(["--adapter", "x"]), tmp_path / "adapter")
