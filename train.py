@@ -201,9 +201,9 @@ def flatten_run(run: dict) -> dict:
     decides, how a step's chats are divided into micro-batches, and what is computed twice to save memory."""
     settings = dict(run["settings"])
     settings["chats a step"] = settings.pop("batch_size") * settings.pop("gradient_accumulation")
-    del settings["activation_checkpointing"], settings["checkpoint_every"]
+    free = {"source", "activation_checkpointing", "checkpoint_every"}
     return {f"{part}.{name}": value for part, fields in (run | {"settings": settings}).items()
-            for name, value in fields.items() if name != "source"}
+            for name, value in fields.items() if name not in free}
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -276,9 +276,10 @@ def check_disks(args: argparse.Namespace, adapter: float) -> None:
     """Check that there is room for what a run writes; `adapter` is an adapter's bytes in float32. Raises InputError.
 
     A checkpoint takes three adapters, as it has two Adam moments beside it: two checkpoints that are kept and one that is
-    being written, the best adapter, and the last. What a run to be resumed has written is room, too.
+    being written; with --validation the best adapter, twice while it is replaced; and the last. What a run to be resumed
+    has written is room, too.
     """
-    for folder, needed in ((args.checkpoint_dir, 10 * adapter), (args.output_dir, adapter)):
+    for folder, needed in ((args.checkpoint_dir, (12 if args.validation else 10) * adapter), (args.output_dir, adapter)):
         room = find_room(folder) + sum(file.stat().st_size for path in list_checkpoints(folder) for file in path.iterdir())
         if needed > room:
             raise InputError(f"{folder}: up to {needed / 1e6:,.1f} MB will be written, but its disk has {room / 1e6:,.1f} MB "
@@ -329,8 +330,8 @@ def explain_faults(trainer: "ChatTrainer", args: argparse.Namespace) -> Iterator
 def tell_standstill(losses: list[float], warmup: int) -> str | None:
     """What to say of a loss that has not fallen by a fifth, its latest 20 steps against its first five.
 
-    Not before step 30, or three times the warm-up. On KLUE a model of 104 million parameters is at 0.3 of its first
-    loss by then; of a model that learns nothing, the means of so many steps differ by less than a fifth.
+    Not before step 30, or three times the warm-up: on KLUE a model of 104 million parameters is at 0.3 of its first
+    loss by then.
     """
     if len(losses) < max(30, 3 * warmup) or fmean(losses[-20:]) <= 0.8 * fmean(losses[:5]):
         return None

@@ -103,7 +103,7 @@ def test_ten_times_killed_and_the_same_adapter(stand_in, chats_file, tmp_path, s
     reached = []
     for attempt in range(10):
         log = tmp_path / f"log-{attempt}"
-        began, goal = last_step(results), last_step(results) + draw.randint(1, 3)
+        goal = last_step(results) + draw.randint(1, 3)
         process = start([*command, "--resume"], log)
         deadline = time.monotonic() + 60
         while last_step(results) < goal and process.is_alive() and time.monotonic() < deadline:
