@@ -62,6 +62,10 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     config, tensors = read_adapter(folder, model.config.model_type)
     model = get_peft_model(model, config)
     fill_adapter(model, tensors, folder)
+    # Autocast trained with such copies; kept, they spare each of the adapter's products two conversions.
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(model.dtype)
     return model.eval()
 
 
