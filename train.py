@@ -668,10 +668,12 @@ def build_configs(args: argparse.Namespace, base_revision: str | None) -> tuple[
 
 
 def build_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train_dataset: Dataset,
-                  config: SFTConfig, lora: LoraConfig, group_by_length: bool, pack: bool) -> ChatTrainer:
-    """TRL's trainer over a fresh LoRA on the projections of `model`."""
+                  config: SFTConfig, lora: LoraConfig, group_by_length: bool, pack: bool,
+                  callbacks: list[TrainerCallback] | None = None) -> ChatTrainer:
+    """TRL's trainer over a fresh LoRA on the projections of `model`. Callbacks are called before a checkpoint is sealed."""
     trainer = ChatTrainer(model=model, args=config, train_dataset=train_dataset, processing_class=tokenizer,
-                          data_collator=pack_chats if pack else None, peft_config=lora, callbacks=[SealCheckpoint()])
+                          data_collator=pack_chats if pack else None, peft_config=lora,
+                          callbacks=[*(callbacks or []), SealCheckpoint()])
     trainer.group_by_length = group_by_length
     trainer.losses, trainer.step_loss = [], 0
     # TRL keeps a 4-bit model's adapter in bfloat16, which a resumed run reads back as float32: the two would
@@ -733,13 +735,14 @@ class ScoreValidation(TrainerCallback):
         self.max_new_tokens = 2 * max(len(tokenizer(chat[-1]["content"])["input_ids"]) for chat in chats)
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if (best := self.read_best()) and best["step"] > state.global_step and state.is_world_process_zero:
-            shutil.rmtree(self.folder)  # of steps that are taken anew
+        if state.global_step == 0 and state.is_world_process_zero:
+            shutil.rmtree(self.folder, ignore_errors=True)  # another run's
 
     def on_save(self, args, state, control, model=None, **kwargs):
         if state.is_world_process_zero:
             score, best = self.score(model), self.read_best()
             state.log_history.append({"step": state.global_step, "validation_f1": score})
+            state.save_to_json(str(Path(args.output_dir) / f"checkpoint-{state.global_step}" / "trainer_state.json"))
             print(f"validation: F1 {score:.4f} after step {state.global_step}")
             if best is None or score > best["f1"]:
                 with replace_folder(self.folder, "best.json") as part:
@@ -934,19 +937,17 @@ def main(argv: list[str] | None = None) -> None:
     with process.main_process_first():
         download_base(args.model, revision)
     model = load_model(args.model, revision, args.precision)
-    trainer = build_trainer(model, tokenizer, dataset, config, lora, args.group_by_length, args.pack)
+    validation = [ScoreValidation(held_out, tokenizer, end_tokens, args.checkpoint_dir / "best")] if held_out else []
+    trainer = build_trainer(model, tokenizer, dataset, config, lora, args.group_by_length, args.pack, validation)
     if adapter:
         fill_adapter(trainer.model, tensors, adapter)
-    validation = ScoreValidation(held_out, tokenizer, end_tokens, args.checkpoint_dir / "best") if held_out else None
-    if validation:
-        trainer.add_callback(validation)
     with explain_faults(trainer, args):
         if args.pack:
             check_packing(trainer)
         run_training(trainer, checkpoint)
         if process.is_main_process:
-            if validation:
-                validation.restore_best(trainer.model)
+            for scored in validation:
+                scored.restore_best(trainer.model)
             save_adapter(trainer, tokenizer, run, args.output_dir)
 
 

@@ -393,6 +393,9 @@ def test_best_adapter_is_kept(stand_in, chats_file, tmp_path, monkeypatch, capsy
     assert all(torch.equal(saved[name], best[name]) for name in best) and any(not torch.equal(last[name], best[name]) for name in best)
     log = json.loads((tmp_path / "adapter" / "training.json").read_text())["log"]
     assert [(line["step"], line["validation_f1"]) for line in log if "validation_f1" in line] == [(2, 0.2), (4, 0.9), (6, 0.5)]
+    state = json.loads((tmp_path / "results" / "checkpoint-6" / "trainer_state.json").read_text())
+    assert state["log_history"] == log[:len(state["log_history"])] and state["log_history"][-1]["validation_f1"] == 0.5
+    assert train.is_whole(tmp_path / "results" / "checkpoint-6")
     shutil.rmtree(tmp_path / "adapter")
     train.main([*command, "--resume"])
     assert (tmp_path / "adapter" / "adapter_model.safetensors").read_bytes() == (tmp_path / "results" / "best" / "adapter_model.safetensors").read_bytes()
