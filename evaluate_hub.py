@@ -327,8 +327,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     model = parser.add_argument_group("model")
     model.add_argument("--adapter", default=ADAPTER, metavar="ID_OR_FOLDER",
-                       help="a local folder, an id on the hub (without a namespace: your own), or none for the base "
-                            "model alone (default: %(default)s)")
+                       help="a local folder, an id on the hub (without a namespace: your own; @ and a branch, tag or commit may "
+                            "follow), or none for the base model alone (default: %(default)s)")
     model.add_argument("--model", metavar="ID_OR_FOLDER",
                        help=f"base model (default: the one the adapter names; {EXAONE} without an adapter)")
     model.add_argument("--revision", metavar="REV", help="the base's commit on the hub (default: the adapter's)")

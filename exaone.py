@@ -165,19 +165,21 @@ def rename_modules(config: dict, rename: Callable[[str], str]) -> dict:
 def find_adapter(name: str) -> Path | None:
     """The folder of an adapter: a local one, or a hub repository's, downloaded. None for the name `none`.
 
-    A name without a namespace that is no folder here is looked for under the login's own. Raises InputError.
+    A name without a namespace that is no folder here is looked for under the login's own; what follows an @ is a branch,
+    tag or commit. Raises InputError.
     """
     if name == "none":
         return None
     folder = Path(name)
     if not folder.is_dir():
+        name, _, revision = name.partition("@")
         with explain_hub_errors(name, "Check the network and try again, or name a local folder"):
             if "/" not in name:
                 if get_token() is None:
                     raise InputError(f"{name}: no such folder. Train it first (python train.py), give the adapter's id "
                                      "on the hub as owner/name, or log in to find your own: hf auth login")
                 name = f"{whoami()['name']}/{name}"
-            folder = Path(snapshot_download(name, allow_patterns=[*ADAPTER_FILES, "README.md"]))
+            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=[*ADAPTER_FILES, "README.md"]))
     read_adapter_config(folder)
     return folder
 

@@ -119,7 +119,7 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == answer["content"] + "[|endofturn|]"
 
-    trained = run(hub, tmp_path, "hf_alice", ROOT / "train.py", "--adapter", "EXAONE-adapter", "--data", chats_file, "--max_steps", "1",
+    trained = run(hub, tmp_path, "hf_alice", ROOT / "train.py", "--adapter", "EXAONE-adapter@v1", "--data", chats_file, "--max_steps", "1",
                   "--learning_rate", "0", "--output_dir", "EXAONE-further")
     assert trained.returncode == 0, trained.stderr
     assert (tmp_path / "EXAONE-further" / "adapter_model.safetensors").read_bytes() == (adapter / "adapter_model.safetensors").read_bytes()
