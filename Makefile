@@ -12,8 +12,10 @@ install: .venv/installed
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $@
 
+# Two at a time, one thread each.
+test: export OMP_NUM_THREADS = 1
 test: install
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
 
 # All four scripts on a tiny random EXAONE and 24 sentences of data/sample. The settings are for
 # memorising, which says whether the pipeline works and nothing about how well it recognises.

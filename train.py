@@ -834,7 +834,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     files = parser.add_argument_group("files")
     files.add_argument("--data", type=Path, default=Path("data/train.jsonl"), metavar="FILE", help="chats (default: %(default)s)")
-    files.add_argument("--validation", type=int, default=0, metavar="N",
+    files.add_argument("--validation", type=positive_int, default=0, metavar="N",
                        help="hold out N of the chats, score them by generating at every checkpoint, and keep the best adapter "
                             "(default: none)")
     files.add_argument("--output_dir", type=Path, default=Path(ADAPTER), metavar="DIR",
