@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 
 POST = ["--batch_size", "4", "--gradient_accumulation", "4", "--no-pack", "--loss", "chat", "--lora_targets", "qkv",
@@ -55,7 +56,10 @@ class Clock(TrainerCallback):
 
 
 def measure(arguments: list[str]) -> dict:
-    """Train a few steps as train.py does. The first, in which memory is had and kernels are chosen, does not count."""
+    """Train a few steps as train.py does, taken from all over an epoch, as chats of a length come together and the longest first.
+
+    The first of them, in which memory is had and kernels are chosen, does not count.
+    """
     args = train.parse_args(arguments)
     tokenizer = exaone.load_tokenizer(args.model)
     dataset = train.encode_chats(train.load_chats(args.data), tokenizer, exaone.find_end_tokens(args.model, tokenizer),
@@ -63,6 +67,10 @@ def measure(arguments: list[str]) -> dict:
     trainer = train.build_trainer(exaone.load_model(args.model, None, args.precision), tokenizer, dataset,
                                   *train.build_configs(args, None), args.group_by_length, args.pack)
     clock, collate, batches = Clock(), trainer.data_collator, []
+    order, step = list(trainer._get_train_sampler()), args.batch_size * args.gradient_accumulation
+    starts = [int((number + 0.5) * (len(order) // step) / args.max_steps) * step for number in range(args.max_steps)]
+    trainer.train_dataset = trainer.train_dataset.select([row for start in starts for row in order[start:start + step]])
+    trainer._get_train_sampler = lambda *_: SequentialSampler(trainer.train_dataset)
 
     def count(rows: list[dict]) -> dict:
         batch = collate(rows)
@@ -73,10 +81,10 @@ def measure(arguments: list[str]) -> dict:
     trainer.data_collator = count
     trainer.add_callback(clock)
     trainer.train()
-    sentences, tokens, computed, under_loss = map(sum, zip(*batches[:args.max_steps * args.gradient_accumulation]))
-    seconds = sum(clock.seconds[1:]) / (args.max_steps - 1)
+    sentences, tokens, computed, under_loss = map(sum, zip(*batches[args.gradient_accumulation:], strict=True))
+    seconds = sum(clock.seconds[1:])
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"sentences_per_second": sentences / args.max_steps / seconds, "tokens_per_second": tokens / args.max_steps / seconds,
+    return {"sentences_per_second": sentences / seconds, "tokens_per_second": tokens / seconds,
             "computed_per_token": computed / tokens, "under_loss": under_loss / tokens, "peak_bytes": peak}
 
 
@@ -84,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", metavar="ID_OR_FOLDER")
     parser.add_argument("--data", type=Path, metavar="FILE", help="chats, as data_processing.py writes them")
-    parser.add_argument("--steps", type=positive_int, default=6, metavar="N", help="of 16 chats; the first does not count (default: %(default)s)")
+    parser.add_argument("--steps", type=positive_int, default=7, metavar="N", help="of 16 chats; the first does not count (default: %(default)s)")
     parser.add_argument("--profile", action="store_true", help="profile ours instead")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
