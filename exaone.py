@@ -18,6 +18,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -345,7 +346,8 @@ def load_config(name: str, revision: str | None = None) -> PreTrainedConfig:
 
 def get_process() -> PartialState:
     """This process among those that `accelerate launch` started. Unless told, Accelerate takes each for alone on a CPU."""
-    return PartialState(cpu=not torch.cuda.is_available())
+    # While one downloads or scores, the others wait: NCCL alone would give up on it after ten minutes.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=12))
 
 
 def build_empty(config: PreTrainedConfig) -> PreTrainedModel:

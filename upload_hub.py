@@ -32,7 +32,7 @@ LONGEST_WAIT = 60
 # What a tokenizer's configuration says of where it was read.
 TOKENIZER_ORIGIN = ["name_or_path", "tokenizer_file", "special_tokens_map_file", "is_local", "local_files_only"]
 SENTENCE = "손흥민은 춘천에서 태어났다."
-LOCAL_PATH = re.compile(r"(~|/[^/]+|[A-Za-z]:|file:)[/\\]")
+LOCAL_PATH = re.compile(r"~[^/\\]*[/\\]|\.{1,2}[/\\]|/[^/\s]|[A-Za-z]:[/\\]|\\\\|file:")
 
 CARD = """\
 # {name}

@@ -124,7 +124,7 @@ def compare(args: argparse.Namespace) -> None:
     for name in RUNS:
         command = [sys.executable, "-m", "tests.measure_training", "--model", args.model, "--data", str(args.data),
                    "--steps", str(args.steps), "--run", name]
-        # What PyTorch frees on a CPU is kept for the next step, in all three alike: see README.md.
+        # What PyTorch frees on a CPU is kept for the next step, in all three alike.
         keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | keep | {"TQDM_DISABLE": "1"})
         run = measured[name] = json.loads(done.stdout.splitlines()[-1])

@@ -98,8 +98,8 @@ def last_step(results: Path) -> int:
 def test_ten_times_killed_and_the_same_adapter(stand_in, chats_file, tmp_path, start):
     """SIGKILL at ten random moments, within steps and within the writing of checkpoints; equal to the bit."""
     whole, killed, results, draw = tmp_path / "whole", tmp_path / "killed", tmp_path / "killed" / "results", random.Random(42)
-    assert finish(start(arguments(stand_in, chats_file, whole, "--max_steps", "36"), tmp_path / "log")) == 0
-    command = arguments(stand_in, chats_file, killed, "--max_steps", "36")
+    assert finish(start(arguments(stand_in, chats_file, whole, "--max_steps", "60"), tmp_path / "log")) == 0
+    command = arguments(stand_in, chats_file, killed, "--max_steps", "60")
     reached = []
     for attempt in range(10):
         log = tmp_path / f"log-{attempt}"
@@ -114,7 +114,7 @@ def test_ten_times_killed_and_the_same_adapter(stand_in, chats_file, tmp_path, s
         assert ("resuming from" in log.read_text()) == (attempt > 0)
         assert log.read_text().count("'loss'") >= 1
         reached.append(last_step(results))
-    assert reached == sorted(reached) and 0 < reached[0] and reached[-1] < 36 and not (killed / "adapter").exists()
+    assert reached == sorted(reached) and 0 < reached[0] and reached[-1] < 60 and not (killed / "adapter").exists()
     assert finish(start([*command, "--resume"], tmp_path / "log")) == 0, (tmp_path / "log").read_text()
     assert (killed / ADAPTER).read_bytes() == (whole / ADAPTER).read_bytes()
 

@@ -1,6 +1,7 @@
 """A packed micro-batch and a second process change how fast a step is, and nothing of what it learns."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -141,10 +142,14 @@ def test_two_processes_train_as_one(stand_in, uneven_chats, tmp_path):
                 "--epochs", "2", "--save_steps", "2", *EXACT, *more]
 
     train.main(command("one", "--no-pack")[1:])
-    done = subprocess.run([sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2",
-                           "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", *command("two")],
-                          capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
+    def launch(name: str, *more: str) -> subprocess.CompletedProcess:
+        done = subprocess.run([sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes",
+                               "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", *command(name, *more)],
+                              capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        assert done.returncode == 0, done.stderr
+        return done
+
+    done = launch("two")
     one, two = (json.loads((tmp_path / name / "training.json").read_text()) for name in ("one", "two"))
     assert (one["settings"]["processes"], two["settings"]["processes"]) == (1, 2)
     assert done.stdout.count("chats: 24") == done.stdout.count("saved: ") == 1
@@ -154,4 +159,9 @@ def test_two_processes_train_as_one(stand_in, uneven_chats, tmp_path):
         assert after == pytest.approx(before, rel=1e-4)
     assert all(train.is_whole(folder) for folder in (tmp_path / "two-results").glob("checkpoint-*"))
     assert (tmp_path / "two-results" / "checkpoint-6" / "rng_state_1.pth").is_file()
-    assert torch.isfinite(torch.tensor([loss for _, loss, _ in curves[0]])).all()
+    shutil.rmtree(tmp_path / "two")
+    shutil.rmtree(tmp_path / "two-results" / "checkpoint-6")
+    again = launch("two", "--resume")
+    assert "resuming from" in again.stdout and "checkpoint-4" in again.stdout  # in the middle of the second epoch
+    resumed = json.loads((tmp_path / "two" / "training.json").read_text())["log"]
+    assert [line["loss"] for line in resumed if "loss" in line] == [loss for _, loss, _ in curves[1]]

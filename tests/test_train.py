@@ -356,7 +356,8 @@ def test_adapter_that_is_not_the_trained_one_is_refused(trainer, tmp_path):
         train.check_adapter(model, tmp_path, row)
 
 
-VALIDATION = ["--batch_size", "4", "--gradient_accumulation", "1", "--max_steps", "6", "--save_steps", "2", "--validation", "6"]
+VALIDATION = ["--batch_size", "4", "--gradient_accumulation", "1", "--max_steps", "6", "--save_steps", "2", "--validation", "6",
+              "--activation_checkpointing"]
 
 
 def test_held_out_chats_are_not_trained_on(chats_file):
