@@ -356,8 +356,8 @@ def test_adapter_that_is_not_the_trained_one_is_refused(trainer, tmp_path):
         train.check_adapter(model, tmp_path, row)
 
 
-VALIDATION = ["--batch_size", "4", "--gradient_accumulation", "1", "--max_steps", "6", "--save_steps", "2", "--validation", "6",
-              "--activation_checkpointing"]
+STEPS = ["--batch_size", "4", "--gradient_accumulation", "1", "--max_steps", "6", "--save_steps", "2", "--activation_checkpointing"]
+VALIDATION = [*STEPS, "--validation", "6"]
 
 
 def test_held_out_chats_are_not_trained_on(chats_file):
@@ -408,7 +408,7 @@ def test_validation_changes_nothing_that_is_learned(stand_in, chats_file, tmp_pa
     chats, _ = train.hold_out(train.load_chats(chats_file), 6, 42)
     rest = tmp_path / "rest.jsonl"
     rest.write_text("".join(json.dumps({"messages": chat}, ensure_ascii=False) + "\n" for chat in chats), encoding="utf-8")
-    train.main([*arguments(stand_in, rest, tmp_path / "plain"), *VALIDATION, "--validation", "0"])
+    train.main([*arguments(stand_in, rest, tmp_path / "plain"), *STEPS])
     adapters = [(tmp_path / name / "results" / "checkpoint-6" / "adapter_model.safetensors").read_bytes() for name in ("scored", "plain")]
     assert adapters[0] == adapters[1]
 
