@@ -134,6 +134,11 @@ def check_replaceable(folder: Path, marker: str) -> None:
     check_parent(folder)
 
 
+def find_room(folder: Path) -> int:
+    """Free bytes on the disk that holds a folder, or will."""
+    return shutil.disk_usage(next(path for path in [folder.resolve(), *folder.resolve().parents] if path.exists())).free
+
+
 @contextmanager
 def replace_folder(folder: Path, marker: str) -> Iterator[Path]:
     """Give an empty folder to fill; it takes `folder`'s place if all goes well, and vanishes if not."""

@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import logging
-import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 # PEFT imports bitsandbytes, so it comes after that.
 from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 
-from data_processing import (InputError, SYSTEM_PROMPTS, create_chat_dataset, get_id2label, load_split,
+from data_processing import (InputError, SYSTEM_PROMPTS, create_chat_dataset, find_room, get_id2label, load_split,
                              replace_folder, run_script)
 
 ADAPTER = "EXAONE-3.0-7.8B-KLUE-NER-LoRA"  # the licence wants a name that begins with EXAONE
@@ -310,8 +309,7 @@ def check_base(name: str, revision: str | None = None) -> str | None:
         raise InputError(f"{name}: holds no config.json and safetensors, so it is not a model that Transformers can load")
     missing = sum(file.file_size or 0 for file in files if file.will_download)
     cache = Path(constants.HF_HUB_CACHE)
-    disk = next(folder for folder in [cache, *cache.parents] if folder.exists())
-    free = shutil.disk_usage(disk).free
+    free = find_room(cache)
     if missing > free:
         raise InputError(f"{name}: {missing / 1e6:,.1f} MB to download, but {cache} has {free / 1e6:,.1f} MB free. "
                          "Free some, or set HF_HOME to a folder on a larger disk")

@@ -20,7 +20,7 @@ from httpx2 import HTTPError
 from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, ModelCardData, get_token, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from huggingface_hub.utils import validate_repo_id
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from data_processing import KLUE, SYSTEM_PROMPTS, InputError, build_prompt, run_script
 from exaone import (ADAPTER, ADAPTER_FILES, explain_hub_errors, hash_adapter, is_exaone, load_tokenizer,
@@ -190,7 +190,7 @@ def collect_files(folder: Path, base: str, exaones_names: bool) -> dict[str, byt
             raise InputError(f"{folder}: tells others a path of this machine ({'; '.join(paths)}). Take it out of that file first")
         files[name] = (json.dumps(fields, ensure_ascii=False, indent=2) + "\n").encode()
     if exaones_names:
-        tensors = load_file(folder / "adapter_model.safetensors")
+        tensors = load(files["adapter_model.safetensors"])
         files["adapter_model.safetensors"] = save({to_exaone(name): tensor for name, tensor in tensors.items()},
                                                   metadata={"format": "pt"})
     return files

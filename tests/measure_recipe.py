@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data_processing import positive_int, run_script
 from report import compare, compute_metrics, read_predictions, retag
+from tests.measure_training import KEEP_MEMORY
 
 ROOT = Path(__file__).resolve().parent.parent
 # With the whole chat under the loss no prompt is shared, and small micro-batches are the fastest: the same steps.
@@ -30,9 +31,7 @@ ROWS = {  # what is said of it: the system prompt, train.py's flags
 
 def run_step(script: str, *arguments: object) -> None:
     """One of the project's scripts, to its end."""
-    # What PyTorch frees on a CPU is kept for the next step: asking the system for it anew takes a third of the time.
-    keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 36)}
-    subprocess.run([sys.executable, ROOT / script, *map(str, arguments)], env=os.environ | keep, check=True)
+    subprocess.run([sys.executable, ROOT / script, *map(str, arguments)], env=os.environ | KEEP_MEMORY, check=True)
 
 
 def measure_row(args: argparse.Namespace, folder: Path, prompt: str, flags: list[str]) -> list[dict]:

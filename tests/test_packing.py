@@ -10,6 +10,7 @@ import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
 from transformers import TrainerCallback
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import train
 from conftest import ROOT
@@ -54,13 +55,13 @@ def train_exactly(stand_in, data, folder, pack: bool, *more) -> tuple[list[dict]
                                   *train.build_configs(args, None), True, pack)
     keep, widths, collate = KeepGradients(), [], trainer.data_collator
     trainer.add_callback(keep)
-    trainer.data_collator = lambda rows: widths.append(0) or note_width(collate(rows), widths)
+    trainer.data_collator = lambda rows: note_width(collate(rows), widths)
     trainer.train()
     return keep.steps, [line["loss"] for line in trainer.state.log_history if "loss" in line], widths
 
 
 def note_width(batch: dict, widths: list[int]) -> dict:
-    widths[-1] = batch["input_ids"].numel()
+    widths.append(batch["input_ids"].numel())
     return batch
 
 
@@ -80,7 +81,7 @@ def test_packed_gradients_are_the_padded_batch_s(stand_in, uneven_chats, tmp_pat
     assert sum(packed_widths) < sum(padded_widths) / (1.2 if "chat" in more else 2)
 
 
-def test_packed_chat_sees_the_prefix_and_itself():
+def test_packed_chats_share_what_all_begin_with():
     """Three tokens shared; a fourth is common to the first two alone, and the answers' own first tokens are predicted by their chats."""
     rows = [{"input_ids": [1, 2, 3, 4, 5, 6], "labels": [-100, -100, -100, -100, 5, 6]},
             {"input_ids": [1, 2, 3, 4, 7], "labels": [-100, -100, -100, -100, 7]},
@@ -89,9 +90,26 @@ def test_packed_chat_sees_the_prefix_and_itself():
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6, 4, 7, 8, 9]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5, 3, 4, 3, 4]]
     assert batch["labels"].tolist() == [[-100, -100, -100, -100, 5, 6, -100, 7, -100, 9]]
-    seen = [[key for key, visible in enumerate(row) if visible] for row in batch["attention_mask"][0, 0].tolist()]
-    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5],
-                    [0, 1, 2, 6], [0, 1, 2, 6, 7], [0, 1, 2, 8], [0, 1, 2, 8, 9]]
+    assert batch["chat_lengths"] == [3, 2, 2]
+    assert batch["attention_mask"].int().tolist() == [[[[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]]]]
+
+
+@pytest.mark.parametrize("shared", [0, 1, 5])
+def test_packed_attention_lets_a_chat_see_the_prefix_and_itself(shared):
+    """What attention under a mask over the whole sequence gives, and its gradients, with two heads to each pair of key and value."""
+    lengths, module = [1, 7, 3], torch.nn.Module()
+    module.num_key_value_groups, width = 2, shared + 11
+    owners = torch.tensor([0] * shared + [1] + [2] * 7 + [3] * 3)
+    whole = ((owners[:, None] == owners) | (owners == 0)).tril()[None, None]
+    generator = torch.Generator().manual_seed(1)
+    states = [torch.randn(1, heads, width, 8, generator=generator, requires_grad=True) for heads in (4, 2, 2)]
+    weights = torch.randn(1, width, 4, 8, generator=generator)
+    results = []
+    for mask, more in ((whole, {}), (torch.ones(1, 1, 7, shared + 7, dtype=torch.bool).tril(shared), {"chat_lengths": lengths})):
+        attended, _ = train.attend_packed(module, *states, mask, scaling=0.3, **more)
+        results.append([attended, *torch.autograd.grad((attended * weights).sum(), states)])
+    for expected, found in zip(*results, strict=True):
+        assert found.shape == expected.shape and (found - expected).norm() < 1e-6 * expected.norm()
 
 
 def test_equal_chats_share_no_token_that_predicts_an_answer():
@@ -102,14 +120,19 @@ def test_equal_chats_share_no_token_that_predicts_an_answer():
 
 
 def test_model_that_cannot_read_packed_chats_is_refused(stand_in, uneven_chats, tmp_path, monkeypatch):
-    """One whose attention brings its own mask; one that sees the last 100 tokens alone."""
+    """One that keeps the lengths from its attention; one whose chats see each other; one that sees the last 100 tokens alone."""
     command = ["--model", str(stand_in), "--data", str(uneven_chats), "--checkpoint_dir", str(tmp_path / "results"), "--output_dir",
                str(tmp_path / "adapter"), "--max_steps", "1"]
     monkeypatch.setattr(train, "run_training", lambda *_: pytest.fail("was trained"))
     pack = train.pack_chats
     with monkeypatch.context() as patch:
-        patch.setattr(train, "pack_chats", lambda rows: {**pack(rows), "attention_mask": torch.ones_like(pack(rows)["input_ids"])})
-        with pytest.raises(InputError, match="does not read packed chats as it reads them one by one.*--no-pack"):
+        patch.setattr(train, "pack_chats", lambda rows: {**pack(rows), "chat_lengths": None})
+        with pytest.raises(InputError, match="does not read packed chats as it reads them one by one.*must match.*--no-pack"):
+            train.main(command)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "attend_packed", lambda module, query, key, value, mask, chat_lengths=None, **kwargs:
+                      sdpa_attention_forward(module, query, key, value, None if chat_lengths else mask, **kwargs))
+        with pytest.raises(InputError, match="does not read packed chats as it reads them one by one.*nats.*--no-pack"):
             train.main(command)
     monkeypatch.setattr(ExaoneConfig, "sliding_window", 100, raising=False)
     with pytest.raises(InputError, match="attention window 100"):
