@@ -923,8 +923,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     recipe = parser.add_argument_group("recipe (the defaults are the post's)")
     recipe.add_argument("--loss", choices=["answer", "chat"], default="answer",
                         help="what is learnt: the answer and its end marker, or as in the post the whole chat (default: %(default)s)")
-    recipe.add_argument("--batch_size", type=positive_int, metavar="N",
-                        help="chats a micro-batch (default: 16 on CUDA, else 8, as attention over a longer sequence costs more there)")
+    recipe.add_argument("--batch_size", type=positive_int, default=16, metavar="N", help="chats a micro-batch (default: %(default)s)")
     recipe.add_argument("--gradient_accumulation", type=positive_int, metavar="N",
                         help="micro-batches a step, shared among the processes (default: what makes 16 chats a step)")
     recipe.add_argument("--pack", action=argparse.BooleanOptionalAction,
@@ -953,8 +952,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         args.optim = "paged_adamw_32bit" if cuda else "adamw_torch"
     if args.activation_checkpointing is None:
         args.activation_checkpointing = cuda
-    if args.batch_size is None:
-        args.batch_size = 16 if cuda else 8
     if args.gradient_accumulation is None:
         args.gradient_accumulation = max(1, 16 // args.batch_size)
     if args.pack is None:

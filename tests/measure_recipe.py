@@ -41,7 +41,8 @@ def measure_row(args: argparse.Namespace, folder: Path, prompt: str, flags: list
         run_step("data_processing.py", "--dataset", args.dataset, "--prompt", prompt, "--output", chats)
     if not adapter.is_dir():
         run_step("train.py", "--model", args.model, "--data", chats, "--output_dir", adapter, "--checkpoint_dir", folder / "results",
-                 "--max_steps", args.max_steps, "--save_steps", 30, "--logging_steps", 10, "--seed", args.seed, "--resume", *flags)
+                 "--max_steps", args.max_steps, "--batch_size", 8, "--save_steps", 30, "--logging_steps", 10, "--seed", args.seed,
+                 "--resume", *flags)
     if not (evaluation / "metrics.json").is_file():
         run_step("evaluate_hub.py", "--adapter", adapter, "--dataset", args.dataset, "--num_samples", args.num_samples,
                  "--batch_size", 64, "--output_dir", evaluation)
