@@ -40,7 +40,7 @@ from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from transformers import (AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel,
@@ -149,6 +149,12 @@ def encode_chats(chats: list[list[dict]], tokenizer: PreTrainedTokenizerBase, en
     return Dataset.from_list(kept)
 
 
+def count_shared(chats: list[list[int]], labels: list[list[int]]) -> int:
+    """Tokens that all chats begin with, but for the one before the first under the loss: it predicts it, so it is the chat's own."""
+    first = min(next(i for i, label in enumerate(row) if label != -100) for row in labels)
+    return min(len(os.path.commonprefix(chats)), max(first - 1, 0))
+
+
 def pack_chats(rows: list[dict]) -> dict[str, torch.Tensor]:
     """A micro-batch as one sequence of T tokens, in which what all its chats begin with, the system prompt, stands once.
 
@@ -158,9 +164,7 @@ def pack_chats(rows: list[dict]) -> dict[str, torch.Tensor]:
     `attention_mask` (1, 1, R, P + R), queries by keys, for the longest of them, R, after the prefix, P.
     """
     chats = [row["input_ids"] for row in rows]
-    # The token before the first one under the loss has to be the chat's own: it predicts it.
-    first = min(next(i for i, label in enumerate(row["labels"]) if label != -100) for row in rows)
-    shared = min(len(os.path.commonprefix(chats)), max(first - 1, 0))
+    shared = count_shared(chats, [row["labels"] for row in rows])
     rests = [len(chat) - shared for chat in chats]
     input_ids = chats[0][:shared] + [token for chat in chats for token in chat[shared:]]
     labels = [-100] * shared + [label for row in rows for label in [-100, *row["labels"][shared + 1:]]]
@@ -183,14 +187,15 @@ def attend_packed(module, query, key, value, attention_mask, chat_lengths: list[
 
     def align(states: torch.Tensor) -> torch.Tensor:
         """A chat a row, padded at its end, where the mask hides it: (1, heads, T, size) to (chats, heads, R, size)."""
-        return pad_sequence(states[0, :, shared:].transpose(0, 1).split(chat_lengths), batch_first=True).transpose(1, 2)
+        return torch.stack([pad(chat, (0, 0, 0, max(chat_lengths) - chat.shape[1]))
+                            for chat in states[0, :, shared:].split(chat_lengths, dim=1)])
 
-    before = [states[:, :, :shared].clone() for states in (query, key, value)]  # a view kept for backward would keep the whole
-    whole = [torch.cat([prefix.expand(len(chat_lengths), -1, -1, -1), align(states)], dim=2)
-             for prefix, states in zip(before[1:], (key, value), strict=True)]
-    chats = attend(align(query), *whole, attention_mask)[0]
-    prefixes = [attend(*before, None)[0][0]] if shared else []
-    return torch.cat([*prefixes, *(chat[:length] for chat, length in zip(chats, chat_lengths, strict=True))])[None], None
+    prefix = [states[:, :, :shared].clone() for states in (query, key, value)]  # a view kept for backward would keep the whole
+    keys_and_values = [torch.cat([before.expand(len(chat_lengths), -1, -1, -1), align(states)], dim=2)
+                       for before, states in zip(prefix[1:], (key, value), strict=True)]
+    chats = attend(align(query), *keys_and_values, attention_mask)[0]
+    attended = [attend(*prefix, None)[0][0]] if shared else []
+    return torch.cat([*attended, *(chat[:length] for chat, length in zip(chats, chat_lengths, strict=True))])[None], None
 
 
 def split_batch(batch_size: int, accumulation: int, processes: int) -> tuple[int, int]:
@@ -517,16 +522,18 @@ def count_tokens(chats: dict[str, float], args: argparse.Namespace, length: floa
 
 
 def measure_lengths(dataset: Dataset) -> dict[str, float]:
-    """How many `chats`, and in tokens: their `mean`, the `longest`, the `prefix` that all share, the mean under the loss."""
+    """How many `chats`, and in tokens: their `mean`, the `longest`, the `prefix` that all can share, the mean under the loss."""
     lengths = [len(input_ids) for input_ids in dataset["input_ids"]]
     answers = sum(label != -100 for labels in dataset["labels"] for label in labels)
     return {"chats": len(lengths), "mean": sum(lengths) / len(lengths), "longest": max(lengths),
-            "prefix": len(os.path.commonprefix(list(dataset["input_ids"]))), "answer": answers / len(lengths)}
+            "prefix": count_shared(list(dataset["input_ids"]), list(dataset["labels"])), "answer": answers / len(lengths)}
 
 
 def find_lengths(args: argparse.Namespace) -> tuple[dict[str, float], str]:
     """The lengths of the chats of --data or, where they or their tokenizer are not there, the post's; and which it is."""
-    post = {"chats": 21008, "mean": 149, "longest": 300, "prefix": 85, "answer": 22 if args.loss == "answer" else 149}
+    post = {"chats": 21008, "mean": 149, "longest": 300, "prefix": 85, "answer": 22}
+    if args.loss == "chat":
+        post |= {"prefix": 0, "answer": 149}
     if not args.data.is_file():
         return post, f"the post's, the longest assumed; {args.data} is not there"
     try:
@@ -644,8 +651,8 @@ class ChatTrainer(SFTTrainer):
 
     def compute_loss(self, model, inputs, **kwargs):
         if "chat_lengths" in inputs:
-            # Passed by: TRL would count the pairs of a mask like this as tokens.
-            model = functools.partial(model, attention_mask=inputs.pop("attention_mask"), chat_lengths=inputs.pop("chat_lengths"))
+            # Not among the inputs: TRL would count the pairs of this mask as tokens.
+            model = functools.partial(model, attention_mask=inputs.pop("attention_mask"))
         return super().compute_loss(model, inputs, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> EpochOrder:
@@ -732,34 +739,52 @@ def build_trainer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tr
     return trainer
 
 
+def check_packable(name: str, model: PreTrainedModel, longest: int) -> None:
+    """Check that every layer is an attention that `attend_packed` computes. Raises InputError; needs no weights.
+
+    One that PyTorch does not compute may have sinks or soft caps; a window narrower than the longest chat is another mask.
+    """
+    config = model.config.get_text_config()
+    window, attention = getattr(config, "sliding_window", None), config._attn_implementation
+    if attention != "sdpa":
+        told = f"its attention is {attention}, not sdpa"
+    elif other := set(getattr(config, "layer_types", None) or []) - {"full_attention", "sliding_attention"}:
+        told = f"it has layers of {', '.join(sorted(other))}"
+    elif window and window < longest:
+        told = f"its attention sees {window} tokens, and there are chats of {longest}: --max_length {window} leaves those out"
+    else:
+        return
+    raise InputError(f"{name} does not read packed chats as it reads them one by one ({told}). Add --no-pack")
+
+
 def check_packing(trainer: ChatTrainer) -> None:
     """Check that this model reads two packed chats, the longest, as it reads them padded. Raises InputError.
 
-    It will not if a layer is no attention, or brings a mask of its own.
+    It will not if a layer brings a mask of its own, or does not hand on what `attend_packed` needs.
     """
     rows = sorted(trainer.train_dataset, key=lambda row: len(row["input_ids"]))[-2:]
-    window = getattr(trainer.model.config.get_text_config(), "sliding_window", None)  # few models have one
     trainer.model.train()  # Linear4bit would repack its weights in evaluation mode: see ScoreValidation.score
 
-    def read(batch: dict) -> torch.Tensor:
+    def read(batch: dict) -> tuple[torch.Tensor, ...]:
         with torch.no_grad(), trainer.model.disable_adapter():
             output = trainer.model(**send_to_device(batch, trainer.model.device), fused_lm_head=True)  # TRL's, which holds no logits
-        return output.log_probs[output.label_mask].float()
+        return output.log_probs[output.label_mask].float().split([sum(label != -100 for label in row["labels"]) for row in rows])
 
     padded = read(DataCollatorForLanguageModeling(trainer.processing_class.pad_token_id)(rows))
     try:
-        difference = (padded - read(pack_chats(rows))).abs().mean().item()
-    except (RuntimeError, TypeError) as error:
+        difference = max((one - other).abs().mean().item() for one, other in zip(padded, read(pack_chats(rows)), strict=True))
+    except (RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        told = str(error).partition("\n")[0]  # it does not hand on what attend_packed needs
+        told = str(error).partition("\n")[0]
     else:
         # Measured on a Gemma 3 in 4-bit: 0.03 nats a token, from rounding, which grows with the logits; 1.6 with a mask that
         # lets chats see each other.
-        if difference < 0.3 and not (window and window < len(rows[-1]["input_ids"])):
+        if difference < 0.3:
             return
-        told = f"{difference:.3f} nats a token apart; attention window {window}"
-    raise InputError(f"{trainer.model.config.name_or_path} does not read packed chats as it reads them one by one ({told}): --no-pack")
+        told = f"{difference:.3f} nats a token apart"
+    raise InputError(f"{trainer.model.config.name_or_path} does not read packed chats as it reads them one by one ({told}). "
+                     "Add --no-pack")
 
 
 def run_training(trainer: ChatTrainer, checkpoint: Path | None) -> None:
@@ -920,7 +945,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                       help=f"scale, as alpha / rank (default: {NEW_LORA['lora_alpha']})")
     lora.add_argument("--lora_dropout", type=share, metavar="P", help=f"(default: {NEW_LORA['lora_dropout']})")
 
-    recipe = parser.add_argument_group("recipe (the defaults are the post's)")
+    recipe = parser.add_argument_group("recipe (the post's, but for loss, micro-batches and packing)")
     recipe.add_argument("--loss", choices=["answer", "chat"], default="answer",
                         help="what is learnt: the answer and its end marker, or as in the post the whole chat (default: %(default)s)")
     recipe.add_argument("--batch_size", type=positive_int, default=16, metavar="N", help="chats a micro-batch (default: %(default)s)")
@@ -987,9 +1012,11 @@ def main(argv: list[str] | None = None) -> None:
     if adapter:
         lora, tensors = read_adapter(adapter, base_config.model_type)
         lora.inference_mode, lora.revision = False, revision
-    empty, process = build_empty(base_config), get_process()
+    empty, process, lengths = build_empty(base_config), get_process(), measure_lengths(dataset)
+    if args.pack:
+        check_packable(args.model, empty, lengths["longest"])
     try:
-        memory = estimate_memory(empty, count_per_token(base_config, lora, args.precision), args, measure_lengths(dataset))
+        memory = estimate_memory(empty, count_per_token(base_config, lora, args.precision), args, lengths)
     except (RuntimeError, NotImplementedError) as error:
         process.print(f"memory and disk are not checked: {args.model} cannot be counted on without its weights ({error})")
     else:

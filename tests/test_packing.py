@@ -9,13 +9,14 @@ import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
 from torch.utils.data import BatchSampler
-from transformers import TrainerCallback
+from transformers import (Gemma2Config, Gemma3TextConfig, GptOssConfig, Lfm2Config, LlamaConfig, Qwen3Config,
+                          TrainerCallback)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 import train
 from conftest import ROOT
 from data_processing import InputError
-from exaone import ExaoneConfig, find_end_tokens, load_model, load_tokenizer
+from exaone import ExaoneConfig, build_empty, find_end_tokens, load_model, load_tokenizer
 
 EXACT = ["--precision", "float32", "--lora_dropout", "0", "--optim", "sgd", "--learning_rate", "1", "--warmup", "0",
          "--max_grad_norm", "1e9", "--logging_steps", "1"]
@@ -120,7 +121,7 @@ def test_equal_chats_share_no_token_that_predicts_an_answer():
 
 
 def test_model_that_cannot_read_packed_chats_is_refused(stand_in, uneven_chats, tmp_path, monkeypatch):
-    """One that keeps the lengths from its attention; one whose chats see each other; one that sees the last 100 tokens alone."""
+    """One that keeps the lengths from its attention; one whose chats see each other."""
     command = ["--model", str(stand_in), "--data", str(uneven_chats), "--checkpoint_dir", str(tmp_path / "results"), "--output_dir",
                str(tmp_path / "adapter"), "--max_steps", "1"]
     monkeypatch.setattr(train, "run_training", lambda *_: pytest.fail("was trained"))
@@ -129,14 +130,26 @@ def test_model_that_cannot_read_packed_chats_is_refused(stand_in, uneven_chats, 
         patch.setattr(train, "pack_chats", lambda rows: {**pack(rows), "chat_lengths": None})
         with pytest.raises(InputError, match="does not read packed chats as it reads them one by one.*must match.*--no-pack"):
             train.main(command)
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "attend_packed", lambda module, query, key, value, mask, chat_lengths=None, **kwargs:
-                      sdpa_attention_forward(module, query, key, value, None if chat_lengths else mask, **kwargs))
-        with pytest.raises(InputError, match="does not read packed chats as it reads them one by one.*nats.*--no-pack"):
-            train.main(command)
-    monkeypatch.setattr(ExaoneConfig, "sliding_window", 100, raising=False)
-    with pytest.raises(InputError, match="attention window 100"):
+    monkeypatch.setattr(train, "attend_packed", lambda module, query, key, value, mask, chat_lengths=None, **kwargs:
+                        sdpa_attention_forward(module, query, key, value, None if chat_lengths else mask, **kwargs))
+    with pytest.raises(InputError, match="does not read packed chats as it reads them one by one.*nats.*--no-pack"):
         train.main(command)
+
+
+@pytest.mark.parametrize("config, told", [
+    (LlamaConfig(sliding_window=100), "its attention sees 100 tokens, and there are chats of 101: --max_length 100 leaves those out"),
+    (Lfm2Config(num_hidden_layers=2, layer_types=["conv", "full_attention"]), "it has layers of conv"),
+    (GptOssConfig(), "its attention is eager, not sdpa"),
+    (Gemma2Config(), "its attention is eager, not sdpa"),
+])
+def test_model_whose_layers_are_no_plain_attention_is_refused_without_weights(config, told):
+    with pytest.raises(InputError, match=rf"^Mine does not read packed chats as it reads them one by one \({told}\). Add --no-pack$"):
+        train.check_packable("Mine", build_empty(config), 101)
+
+
+def test_plain_models_read_packed_chats():
+    for config in (ExaoneConfig(), LlamaConfig(), Qwen3Config(), Gemma3TextConfig()):
+        train.check_packable("Mine", build_empty(config), 300)
 
 
 def test_step_takes_the_same_chats_however_many_processes():
