@@ -13,8 +13,8 @@ Interrupted, the same command goes on where it stopped.
 """
 # exaone before peft: it quiets what bitsandbytes logs when peft imports it.
 from exaone import (ADAPTER, EXAONE, build_empty, check_base, check_device, download_base, fill_adapter, find_adapter,
-                    find_end_tokens, get_process, hash_adapter, load_config, load_model, load_tokenizer, read_adapter,
-                    read_adapter_config)
+                    find_end_tokens, get_process, hash_adapter, is_out_of_memory, load_config, load_model, load_tokenizer,
+                    read_adapter, read_adapter_config)
 
 import argparse
 import copy
@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from datasets import Dataset
 from httpx2 import HTTPError
 from huggingface_hub import InferenceClient
@@ -150,7 +149,7 @@ def generate_answers(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTo
                 said = extend_batch(model, end_tokens, tokenizer.pad_token_id, [chats[i] for i in batch], limits, len(prefix),
                                     cache, leave)
             except RuntimeError as error:
-                if len(batch) == 1 or not should_reduce_batch_size(error):
+                if len(batch) == 1 or not is_out_of_memory(error):
                     raise
                 said = None  # the memory comes back only after the error's own frames are gone
             if said is None:

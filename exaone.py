@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
+from accelerate.utils.memory import should_reduce_batch_size
 from httpx2 import HTTPError
 from huggingface_hub import HfApi, constants, get_token, snapshot_download, whoami
 from huggingface_hub.errors import (DryRunError, GatedRepoError, HfHubHTTPError, HFValidationError,
@@ -202,6 +203,7 @@ def read_adapter(folder: Path, model_type: str) -> tuple[PeftConfig, dict[str, t
     """An adapter's configuration and tensors for a base in memory: EXAONE 3's under Llama's names, whichever it has."""
     config, tensors = PeftConfig.from_pretrained(folder), load_file(folder / "adapter_model.safetensors")
     config.base_model_name_or_path = None  # PEFT puts in the base it comes to stand on
+    config.inference_mode = False  # as saved it is True, which freezes the adapter: nothing could train it or find it among the parameters
     if model_type == ExaoneConfig.model_type:
         for field, value in rename_modules(vars(config), to_llama).items():
             setattr(config, field, value)
@@ -375,18 +377,24 @@ def check_device(name: str, model: PreTrainedModel, precision: str, working_byte
     if not torch.cuda.is_available():
         if parameters > LARGEST_CPU_MODEL:
             raise InputError(f"{name} has {parameters / 1e9:.1f} billion parameters and needs a CUDA GPU with about "
-                             f"{needed / 1e9:.0f} GB free; PyTorch {torch.__version__} finds none here (does nvidia-smi?). "
+                             f"{needed / 1e9:.0f} GB free; PyTorch {torch.__version__} (CUDA {torch.version.cuda}) finds none here. Does nvidia-smi, "
+                             "and is its driver new enough for that CUDA? "
                              "Rent one of 24 GB, such as an RTX 4090, or see the whole pipeline at work without: make rehearse")
         return
     if torch.cuda.device_count() > 1 and get_process().num_processes == 1:
-        raise InputError(f"{torch.cuda.device_count()} GPUs are visible to one process. Choose one of them: "
-                         "CUDA_VISIBLE_DEVICES=0")
+        raise InputError(f"{torch.cuda.device_count()} GPUs are visible to one process. Use all of them: accelerate launch before the "
+                         "script's name instead of python; or one: CUDA_VISIBLE_DEVICES=0")
     device = get_process().device
     free, _ = torch.cuda.mem_get_info(device)
     if needed > free:
         raise InputError(f"{name} needs about {needed / 1e9:.0f} GB of GPU memory; {torch.cuda.get_device_name(device)} "
                          f"has {free / 1e9:.0f} GB free. End what else runs on it (nvidia-smi), lower --batch_size "
                          "or, in training, --max_length, or rent a card of 24 GB, such as an RTX 4090")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return (isinstance(error, MemoryError) or should_reduce_batch_size(error)
+            or any(sign in str(error) for sign in ("CUDA error: out of memory", "ALLOC_FAILED")))
 
 
 def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerBase:

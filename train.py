@@ -12,8 +12,8 @@ the tokenizer and `training.json` (settings, library versions, revisions, the da
 # exaone before peft: it quiets what bitsandbytes logs when peft imports it.
 from exaone import (ADAPTER, EXAONE, ExaoneConfig, build_empty, check_base, check_device, download_base,
                     estimate_weight_bytes, explain_hub_errors, fill_adapter, find_adapter, find_end_tokens,
-                    find_projections, get_process, hash_adapter, load_config, load_model, load_tokenizer, read_adapter,
-                    read_adapter_config)
+                    find_projections, get_process, hash_adapter, is_out_of_memory, load_config, load_model, load_tokenizer,
+                    read_adapter, read_adapter_config)
 
 import argparse
 import copy
@@ -25,16 +25,16 @@ import math
 import os
 import shutil
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
 import torch
 from accelerate.utils import send_to_device
-from accelerate.utils.memory import should_reduce_batch_size
 from bitsandbytes.nn import Linear4bit
 from datasets import Dataset
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -158,8 +158,8 @@ def count_shared(chats: list[list[int]], labels: list[list[int]]) -> int:
 def pack_chats(rows: list[dict]) -> dict[str, torch.Tensor]:
     """A micro-batch as one sequence of T tokens, in which what all its chats begin with, the system prompt, stands once.
 
-    Each chat sees that prefix and itself, at the positions it would have alone: loss and gradients are those of the
-    padded batch, at less than half its tokens. Nothing is padded. Returns `input_ids`, `labels` and `position_ids`
+    Each chat sees that prefix and itself, at the positions it would have alone: without dropout, whose draws on the prefix
+    its chats share, loss and gradients are those of the padded batch, at less than half its tokens. Nothing is padded. Returns `input_ids`, `labels` and `position_ids`
     (1, T), and what `attend_packed` needs: `chat_lengths`, tokens of each chat after the prefix, and a boolean
     `attention_mask` (1, 1, R, P + R), queries by keys, for the longest of them, R, after the prefix, P.
     """
@@ -314,17 +314,27 @@ def check_disks(args: argparse.Namespace, adapter: float) -> None:
                              "for it. Free some, or choose another disk: --checkpoint_dir, --output_dir")
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    return (isinstance(error, MemoryError) or should_reduce_batch_size(error)
-            or any(sign in str(error) for sign in ("CUDA error: out of memory", "ALLOC_FAILED")))
-
-
 def is_disk_full(error: Exception) -> bool:
     """Whether something could not be written for want of room, as Python, Safetensors or PyTorch's writer says it."""
     codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return (isinstance(error, OSError) and error.errno in codes
             or isinstance(error, SafetensorError) and any(f"(os error {code})" in str(error) for code in codes)
             or "inline_container.cc" in str(error) and ("unexpected pos" in str(error) or "failed writing" in str(error)))
+
+
+def advise_on_memory(args: argparse.Namespace, processes: int) -> str:
+    """What takes less memory than the settings of a run that had too little, and leaves its steps as they are."""
+    advice, step = [], args.batch_size * args.gradient_accumulation
+    for size in range(args.batch_size - 1, 0, -1):
+        with suppress(InputError):
+            if step % size == 0 and split_batch(size, step // size, processes)[0] < split_batch(
+                    args.batch_size, args.gradient_accumulation, processes)[0]:
+                advice.append(f"--batch_size {size} --gradient_accumulation {step // size}")
+                break
+    if not args.activation_checkpointing or args.checkpoint_every > 1:
+        advice.append("--activation_checkpointing --checkpoint_every 1")
+    again = f"Give {' or '.join(advice)}, which change no step and go with --resume. " if advice else ""
+    return f"{again}A lower --max_length is for a run begun anew"
 
 
 @contextmanager
@@ -341,9 +351,7 @@ def explain_faults(trainer: "ChatTrainer", args: argparse.Namespace) -> Iterator
             told = (f"step {steps + 1}: {reason}. It did not reach the adapter. If it comes again after --resume, begin anew with "
                     "a lower --learning_rate and another --checkpoint_dir")
         elif is_out_of_memory(error):
-            told = (f"step {steps + 1}: out of memory ({reason}). Halve --batch_size ({args.batch_size}) and double "
-                    f"--gradient_accumulation ({args.gradient_accumulation}), which leaves the steps as they are, or give "
-                    "--activation_checkpointing; either goes with --resume. A lower --max_length is for a run begun anew")
+            told = f"step {steps + 1}: out of memory ({reason}). {advise_on_memory(args, get_process().num_processes)}"
         elif is_disk_full(error):
             half = args.checkpoint_dir / f"checkpoint-{steps}"
             if half.is_dir() and not is_whole(half):
@@ -599,6 +607,18 @@ def print_plan(args: argparse.Namespace) -> None:
                   + (f"--activation_checkpointing --checkpoint_every {settings.checkpoint_every}"
                      if settings.activation_checkpointing else "--no-activation_checkpointing")
                   + f"  ({memory / 1e9:.1f} GB and 15 % to spare, {minutes} minutes)")
+
+
+def check_compiler() -> None:
+    """Check that Triton can build TRL's loss, on CUDA at the first step. Raises InputError."""
+    if not torch.cuda.is_available():
+        return
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        raise InputError("no C compiler is to be found, with which Triton builds the loss: apt-get install gcc")
+    if not header.is_file():
+        raise InputError(f"{header} is not there, with which Triton builds the loss: apt-get install "
+                         f"python{sys.version_info.major}.{sys.version_info.minor}-dev")
 
 
 class EpochOrder(torch.utils.data.Sampler):
@@ -952,13 +972,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     recipe.add_argument("--gradient_accumulation", type=positive_int, metavar="N",
                         help="micro-batches a step, shared among the processes (default: what makes 16 chats a step)")
     recipe.add_argument("--pack", action=argparse.BooleanOptionalAction,
-                        help="compute the system prompt once a micro-batch and pad nothing; changes no gradient (default: yes, "
+                        help="compute the system prompt once a micro-batch and pad nothing; dropout apart, changes no gradient (default: yes, "
                              "but with --loss chat, where there is no prompt to share)")
     recipe.add_argument("--learning_rate", type=not_negative, default=2e-4, metavar="LR", help="peak (default: %(default)s)")
     recipe.add_argument("--lr_scheduler", default="cosine", metavar="NAME", help="as Transformers names it (default: %(default)s)")
     recipe.add_argument("--warmup", type=not_negative, default=0.03, metavar="SHARE", help="steps, or below 1 their share (default: %(default)s)")
     recipe.add_argument("--epochs", type=not_negative, default=1, metavar="N", help="passes over the data (default: %(default)s)")
-    recipe.add_argument("--max_steps", type=int, default=-1, metavar="N", help="stop after N steps, whatever --epochs says")
+    recipe.add_argument("--max_steps", type=positive_int, default=-1, metavar="N", help="stop after N steps, whatever --epochs says")
     recipe.add_argument("--max_length", type=positive_int, default=1024, metavar="N", help="tokens; longer chats are left out (default: %(default)s)")
     recipe.add_argument("--optim", metavar="NAME",
                         help="as Transformers names it (default: paged_adamw_32bit on CUDA, else adamw_torch)")
@@ -978,7 +998,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.activation_checkpointing is None:
         args.activation_checkpointing = cuda
     if args.gradient_accumulation is None:
-        args.gradient_accumulation = max(1, 16 // args.batch_size)
+        if 16 % args.batch_size:
+            parser.error(f"--batch_size {args.batch_size} does not divide the 16 chats of a step: give --gradient_accumulation, too")
+        args.gradient_accumulation = 16 // args.batch_size
+    if not args.epochs:
+        parser.error("--epochs 0 trains nothing")
     if args.pack is None:
         args.pack = args.loss == "answer"
     if args.plan and args.adapter != "none":
@@ -1011,16 +1035,20 @@ def main(argv: list[str] | None = None) -> None:
     base_config = load_config(args.model, revision)
     if adapter:
         lora, tensors = read_adapter(adapter, base_config.model_type)
-        lora.inference_mode, lora.revision = False, revision
+        lora.revision = revision
     empty, process, lengths = build_empty(base_config), get_process(), measure_lengths(dataset)
     if args.pack:
         check_packable(args.model, empty, lengths["longest"])
     try:
-        memory = estimate_memory(empty, count_per_token(base_config, lora, args.precision), args, lengths)
+        memory = estimate_memory(empty, count_per_token(base_config, lora, args.precision), argparse.Namespace(
+            **vars(args) | {"batch_size": config.per_device_train_batch_size}), lengths)
     except (RuntimeError, NotImplementedError) as error:
         process.print(f"memory and disk are not checked: {args.model} cannot be counted on without its weights ({error})")
     else:
-        check_device(args.model, empty, args.precision, sum(memory.values()) - memory["base weights"])
+        # Several processes hold the gradients once more, in the buckets in which they are summed.
+        buckets = memory["gradients"] if process.num_processes > 1 else 0
+        check_device(args.model, empty, args.precision, sum(memory.values()) - memory["base weights"] + buckets)
+        check_compiler()
         check_disks(args, memory["adapter"])
 
     if process.is_main_process:
@@ -1032,6 +1060,7 @@ def main(argv: list[str] | None = None) -> None:
     trainer = build_trainer(model, tokenizer, dataset, config, lora, args.group_by_length, args.pack, validation)
     if adapter:
         fill_adapter(trainer.model, tensors, adapter)
+        trainer.warned = True  # its loss need not fall
     with explain_faults(trainer, args):
         if args.pack:
             check_packing(trainer)

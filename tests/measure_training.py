@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -57,7 +58,7 @@ class Clock(TrainerCallback):
         self.seconds.append(time.perf_counter() - self.start)
 
 
-def measure(arguments: list[str]) -> dict:
+def measure(arguments: list[str], watch: AbstractContextManager = nullcontext()) -> dict:
     """Train a few steps as train.py does, taken from all over an epoch, as chats of a length come together and the longest first.
 
     The first of them, in which memory is had and kernels are chosen, does not count.
@@ -82,7 +83,8 @@ def measure(arguments: list[str]) -> dict:
 
     trainer.data_collator = count
     trainer.add_callback(clock)
-    trainer.train()
+    with watch:
+        trainer.train()
     sentences, tokens, computed, under_loss = map(sum, zip(*batches[args.gradient_accumulation:], strict=True))
     seconds = sum(clock.seconds[1:])
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -98,6 +100,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--profile", action="store_true", help="profile ours instead")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
+    if args.steps < 2:
+        parser.error("--steps 1 leaves none that counts")
     with tempfile.TemporaryDirectory() as folder:
         if not args.model:
             args.model = str(Path(folder) / "EXAONE-random")
@@ -107,14 +111,23 @@ def main(argv: list[str] | None = None) -> None:
             preprocessing_data(str(Path(__file__).resolve().parent.parent / "data" / "sample"), args.data)
         arguments = ["--model", args.model, "--data", str(args.data), "--checkpoint_dir", folder, "--max_steps", str(args.steps),
                      "--save_steps", "1000000"]
-        if args.run:
+        if args.run and args.profile:
+            profiler = profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available())
+            measure([*arguments, *RUNS[args.run]], profiler)
+            print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=60))
+        elif args.run:
             print(json.dumps(measure([*arguments, *RUNS[args.run]])))
         elif args.profile:
-            with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()) as profiler:
-                measure(arguments)
-            print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=60))
+            run_apart(args, "ours", "--profile")
         else:
             compare(args)
+
+
+def run_apart(args: argparse.Namespace, name: str, *more: str, **kwargs) -> subprocess.CompletedProcess:
+    """One of RUNS in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "tests.measure_training", "--model", args.model, "--data", str(args.data),
+                           "--steps", str(args.steps), "--run", name, *more], check=True, text=True,
+                          env=os.environ | KEEP_MEMORY | {"TQDM_DISABLE": "1"}, **kwargs)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -122,10 +135,7 @@ def compare(args: argparse.Namespace) -> None:
     print(f"{'':14}{'sentences/s':>12}{'tokens/s':>10}{'computed':>10}{'loss':>8}{'peak':>10}")
     measured = {}
     for name in RUNS:
-        command = [sys.executable, "-m", "tests.measure_training", "--model", args.model, "--data", str(args.data),
-                   "--steps", str(args.steps), "--run", name]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | KEEP_MEMORY | {"TQDM_DISABLE": "1"})
-        run = measured[name] = json.loads(done.stdout.splitlines()[-1])
+        run = measured[name] = json.loads(run_apart(args, name, stdout=subprocess.PIPE).stdout.splitlines()[-1])
         print(f"{name:14}{run['sentences_per_second']:>12.2f}{run['tokens_per_second']:>10,.0f}{run['computed_per_token']:>10.0%}"
               f"{run['under_loss']:>8.0%}{run['peak_bytes'] / 1e9:>7.2f} GB")
     speed = {name: run["sentences_per_second"] for name, run in measured.items()}

@@ -190,5 +190,5 @@ def test_gpu_with_too_little_room(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (9e9, 12e9))
     exaone.check_device(exaone.EXAONE, model, "nf4", 3e9)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES=0"):
+    with pytest.raises(InputError, match="accelerate launch.*CUDA_VISIBLE_DEVICES=0"):
         exaone.check_device(exaone.EXAONE, model, "nf4", 3e9)

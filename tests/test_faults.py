@@ -193,8 +193,8 @@ def test_out_of_memory_goes_on_with_smaller_micro_batches(stand_in, chats_file, 
     shutil.rmtree(tmp_path / "adapter")
 
     with monkeypatch.context() as patch, pytest.raises(InputError, match=(
-            r"step 8: out of memory \(.*can't allocate memory.*Halve --batch_size \(4\) and double "
-            "--gradient_accumulation.*\n--resume goes on from .*checkpoint-7$")):
+            r"step 8: out of memory \(.*can't allocate memory.*Give --batch_size 2 --gradient_accumulation 2 or "
+            "--activation_checkpointing --checkpoint_every 1.*\n--resume goes on from .*checkpoint-7$")):
         patch.setattr(train.ChatTrainer, "compute_loss", at_step(8, lambda _: torch.empty(2 ** 50)))
         train.main(command)
     seen.clear()
@@ -202,6 +202,15 @@ def test_out_of_memory_goes_on_with_smaller_micro_batches(stand_in, chats_file, 
         train.main([*command, "--resume", "--batch_size", "8"])
     train.main([*command, "--resume", "--batch_size", "2", "--gradient_accumulation", "2", "--activation_checkpointing"])
     assert seen == {step: whole[step] for step in (8, 9)} and len(whole[8]) == 4
+
+
+@pytest.mark.parametrize("flags, processes, advice", [
+    ([], 1, "Give --batch_size 8 --gradient_accumulation 2 or --activation_checkpointing --checkpoint_every 1, which"),
+    (["--activation_checkpointing"], 2, "Give --batch_size 4 --gradient_accumulation 4, which"),  # 8 x 2 would be 8 chats each, as now
+    (["--batch_size", "1", "--activation_checkpointing"], 1, "A lower --max_length"),
+])
+def test_advice_where_memory_is_short_helps(flags, processes, advice):
+    assert train.advise_on_memory(train.parse_args(flags), processes).startswith(advice)
 
 
 @pytest.mark.parametrize("size, name", [(700_000, "optimizer.pt"), (100_000, "adapter_model.safetensors")])

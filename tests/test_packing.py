@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
+from safetensors.torch import load_file
 from torch.utils.data import BatchSampler
 from transformers import (Gemma2Config, Gemma3TextConfig, GptOssConfig, Lfm2Config, LlamaConfig, Qwen3Config,
                           TrainerCallback)
@@ -174,7 +175,7 @@ def test_two_processes_train_as_one(stand_in, uneven_chats, tmp_path):
     """
     def command(name: str, *more: str) -> list[str]:
         return [str(ROOT / "train.py"), "--model", str(stand_in), "--data", str(uneven_chats), "--output_dir", str(tmp_path / name),
-                "--checkpoint_dir", str(tmp_path / f"{name}-results"), "--batch_size", "4", "--gradient_accumulation", "2",
+                "--checkpoint_dir", str(tmp_path / f"{name}-results"), "--batch_size", "2", "--gradient_accumulation", "4",
                 "--epochs", "2", "--save_steps", "2", *EXACT, *more]
 
     train.main(command("one", "--no-pack")[1:])
@@ -193,6 +194,11 @@ def test_two_processes_train_as_one(stand_in, uneven_chats, tmp_path):
     assert [step for step, *_ in curves[1]] == [1, 2, 3, 4, 5, 6]
     for before, after in zip(*curves, strict=True):
         assert after == pytest.approx(before, rel=1e-4)
+    # At a rate of 1 a B matrix, 0 at first, is what its gradients sum up to.
+    sums, found = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("one", "two"))
+    for name in sums:
+        if "lora_B" in name:
+            assert (found[name] - sums[name]).norm() < 1e-4 * sums[name].norm() > 0, name
     assert all(train.is_whole(folder) for folder in (tmp_path / "two-results").glob("checkpoint-*"))
     assert (tmp_path / "two-results" / "checkpoint-6" / "rng_state_1.pth").is_file()
     shutil.rmtree(tmp_path / "two")
