@@ -325,10 +325,10 @@ def is_disk_full(error: Exception) -> bool:
 def advise_on_memory(args: argparse.Namespace, processes: int) -> str:
     """What takes less memory than the settings of a run that had too little, and leaves its steps as they are."""
     advice, step = [], args.batch_size * args.gradient_accumulation
+    held, _ = split_batch(args.batch_size, args.gradient_accumulation, processes)
     for size in range(args.batch_size - 1, 0, -1):
         with suppress(InputError):
-            if step % size == 0 and split_batch(size, step // size, processes)[0] < split_batch(
-                    args.batch_size, args.gradient_accumulation, processes)[0]:
+            if step % size == 0 and split_batch(size, step // size, processes)[0] < held:
                 advice.append(f"--batch_size {size} --gradient_accumulation {step // size}")
                 break
     if not args.activation_checkpointing or args.checkpoint_every > 1:
@@ -1048,8 +1048,8 @@ def main(argv: list[str] | None = None) -> None:
         # Several processes hold the gradients once more, in the buckets in which they are summed.
         buckets = memory["gradients"] if process.num_processes > 1 else 0
         check_device(args.model, empty, args.precision, sum(memory.values()) - memory["base weights"] + buckets)
-        check_compiler()
         check_disks(args, memory["adapter"])
+    check_compiler()
 
     if process.is_main_process:
         write_whole(args.checkpoint_dir / "training.json", json.dumps(run, ensure_ascii=False, indent=2))
