@@ -3,37 +3,49 @@ BIN := .venv/bin
 STAND_IN := rehearsal/EXAONE-stand-in
 ADAPTER := rehearsal/EXAONE-stand-in-KLUE-NER-LoRA
 
-.PHONY: install test rehearse bench clean
+.PHONY: install install-dev lint test rehearse bench clean
 
 install: .venv/installed
+install-dev: .venv/installed-dev
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $@
 
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+lint: install-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
 # Two at a time, one thread each.
 test: export OMP_NUM_THREADS = 1
-test: install
+test: install-dev
 	$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
 
-# All four scripts on a tiny random EXAONE and 24 sentences of data/sample. The settings are for
-# memorising, which says whether the pipeline works and nothing about how well it recognises.
+# All four scripts on a tiny random EXAONE and 24 sentences of data/sample. The settings make it
+# memorize them, which shows that the pipeline works and nothing about its quality.
 rehearse: export HF_HUB_OFFLINE = 1
 rehearse: install
 	rm -rf rehearsal
-	$(BIN)/python exaone.py $(STAND_IN)
-	$(BIN)/python data_processing.py --dataset data/sample --num_samples 24 --output rehearsal/train.jsonl
-	$(BIN)/python train.py --model $(STAND_IN) --data rehearsal/train.jsonl --output_dir $(ADAPTER) \
-	    --checkpoint_dir rehearsal/results --batch_size 8 --gradient_accumulation 2 --max_steps 120 \
-	    --learning_rate 5e-3 --lr_scheduler constant --logging_steps 20
+	$(BIN)/python -m tests.stand_in $(STAND_IN)
+	$(BIN)/python data_processing.py --dataset data/sample --num_samples 24 \
+	    --output rehearsal/train.jsonl
+	$(BIN)/python train.py --model $(STAND_IN) --data rehearsal/train.jsonl \
+	    --output_dir $(ADAPTER) --checkpoint_dir rehearsal/results --batch_size 8 \
+	    --gradient_accumulation 2 --max_steps 120 --learning_rate 5e-3 --lr_scheduler constant \
+	    --logging_steps 20
 	$(BIN)/python upload_hub.py --adapter $(ADAPTER) --base_model nobody/EXAONE-stand-in --dry_run
-	$(BIN)/python evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train --num_samples 24 \
-	    --output_dir rehearsal/evaluation --min_f1 0.99
+	$(BIN)/python evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train \
+	    --num_samples 24 --output_dir rehearsal/evaluation --min_f1 0.99
 
-# How fast training is here: the post's settings and ours.
+# How fast training is on this machine, with the post's settings and with ours.
 bench: install
-	$(BIN)/python -m tests.measure_training
+	$(BIN)/python -m benchmarks.training
 
 clean:
 	rm -rf .venv rehearsal

@@ -1,12 +1,15 @@
-"""EXAONE 3 written out in PyTorch alone, under its own module names, to load adapters onto that know nothing of us.
+"""EXAONE 3 in PyTorch alone, under its own module names, for adapters to be loaded on by PEFT.
 
-From the model's configuration and the published descriptions: RMSNorm (Zhang and Sennrich 2019), rotary embeddings
-(Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020). No scaled rotary embeddings.
+Written from the model's configuration and the published descriptions: RMSNorm (Zhang and Sennrich
+2019), rotary embeddings (Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU
+(Shazeer 2020). It has no scaled rotary embeddings.
 
     python tests/plain_exaone.py BASE_FOLDER ADAPTER_FOLDER TOKENS.json LOGITS.safetensors
 
-writes what `peft` makes of base and adapter, in float32; neither transformers' EXAONE nor this project's is imported.
+writes the logits of base and adapter, in float32. It imports neither Transformers' EXAONE nor this
+project.
 """
+
 import json
 import sys
 from pathlib import Path
@@ -19,7 +22,7 @@ from torch.nn import functional
 
 
 def rotate(heads: torch.Tensor, theta: float) -> torch.Tensor:
-    """Queries or keys, shape (batch, heads, length, width), turned by their positions."""
+    """Rotate queries or keys, shape (batch, heads, length, width), by their positions."""
     length, width = heads.shape[-2:]
     frequencies = 1.0 / theta ** (torch.arange(0, width, 2).float() / width)
     angles = torch.outer(torch.arange(length).float(), frequencies).repeat(1, 2)
@@ -30,18 +33,28 @@ def rotate(heads: torch.Tensor, theta: float) -> torch.Tensor:
 class Attention(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.config, width = config, config.hidden_size // config.num_attention_heads
-        self.q_proj = nn.Linear(config.hidden_size, config.num_attention_heads * width, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, config.num_key_value_heads * width, bias=False)
-        self.out_proj = nn.Linear(config.num_attention_heads * width, config.hidden_size, bias=False)
+        self.width = config.hidden_size // config.num_attention_heads
+        self.theta = config.rope_theta
+        queries = config.num_attention_heads * self.width
+        keys = config.num_key_value_heads * self.width
+        self.q_proj = nn.Linear(config.hidden_size, queries, bias=False)
+        self.k_proj = nn.Linear(config.hidden_size, keys, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, keys, bias=False)
+        self.out_proj = nn.Linear(queries, config.hidden_size, bias=False)
+
+    def split_heads(self, projected):
+        """From (batch, length, heads * width) to (batch, heads, length, width)."""
+        batch, length, _ = projected.shape
+        return projected.view(batch, length, -1, self.width).transpose(1, 2)
 
     def forward(self, states):
+        queries = rotate(self.split_heads(self.q_proj(states)), self.theta)
+        keys = rotate(self.split_heads(self.k_proj(states)), self.theta)
+        values = self.split_heads(self.v_proj(states))
+        mixed = functional.scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, enable_gqa=True
+        )
         batch, length, _ = states.shape
-        width = self.config.hidden_size // self.config.num_attention_heads
-        split = lambda projected: projected.view(batch, length, -1, width).transpose(1, 2)
-        queries, keys = (rotate(split(projection(states)), self.config.rope_theta) for projection in (self.q_proj, self.k_proj))
-        mixed = functional.scaled_dot_product_attention(queries, keys, split(self.v_proj(states)), is_causal=True, enable_gqa=True)
         return self.out_proj(mixed.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -59,10 +72,12 @@ class Feedforward(nn.Module):
 class Norm(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.weight, self.epsilon = nn.Parameter(torch.ones(config.hidden_size)), config.layer_norm_epsilon
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.epsilon = config.layer_norm_epsilon
 
     def forward(self, states):
-        return self.weight * (states * torch.rsqrt(states.pow(2).mean(dim=-1, keepdim=True) + self.epsilon))
+        scale = torch.rsqrt(states.pow(2).mean(dim=-1, keepdim=True) + self.epsilon)
+        return self.weight * (states * scale)
 
 
 class Layer(nn.Module):
@@ -81,9 +96,13 @@ class PlainExaone(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.transformer = nn.ModuleDict({"wte": nn.Embedding(config.vocab_size, config.hidden_size),
-                                          "h": nn.ModuleList([Layer(config) for _ in range(config.num_layers)]),
-                                          "ln_f": Norm(config)})
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": nn.Embedding(config.vocab_size, config.hidden_size),
+                "h": nn.ModuleList([Layer(config) for _ in range(config.num_layers)]),
+                "ln_f": Norm(config),
+            }
+        )
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(self, input_ids):
@@ -93,17 +112,27 @@ class PlainExaone(nn.Module):
         return self.lm_head(self.transformer["ln_f"](states))
 
     def prepare_inputs_for_generation(self):
-        """PEFT asks a causal language model to have one."""
+        """PEFT expects a causal language model to have this method."""
+
+
+def load_base(folder: Path) -> PlainExaone:
+    config = json.loads((folder / "config.json").read_text())
+    model = PlainExaone(SimpleNamespace(**config))
+    weights = {}
+    for path in folder.glob("*.safetensors"):
+        weights |= {name: tensor.float() for name, tensor in load_file(path).items()}
+    model.load_state_dict(weights)
+    return model
 
 
 def main(base: Path, adapter: Path, tokens: Path, logits: Path) -> None:
     from peft import PeftModel
-    model = PlainExaone(SimpleNamespace(**json.loads((base / "config.json").read_text())))
-    model.load_state_dict({name: tensor.float() for path in base.glob("*.safetensors") for name, tensor in load_file(path).items()})
-    model = PeftModel.from_pretrained(model, adapter).eval()
-    assert not {"exaone", "data_processing"} & sys.modules.keys()
+
+    model = PeftModel.from_pretrained(load_base(base), adapter).eval()
+    assert not {"ner", "data_processing"} & sys.modules.keys()
+    input_ids = torch.tensor(json.loads(tokens.read_text()))
     with torch.inference_mode():
-        save_file({"logits": model.base_model.model(torch.tensor(json.loads(tokens.read_text())))}, logits)
+        save_file({"logits": model.base_model.model(input_ids)}, logits)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""What every command shares: flags, the user's mistakes and exit codes."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+
+class InputError(ValueError):
+    """The user gave something wrong. The message says what, where, and what to do next."""
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows a docstring as written, and every flag's default unless its help does."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        if "default" in text or action.default in (None, False, argparse.SUPPRESS):
+            return text
+        return f"{text} (default: %(default)s)"
+
+
+def build_parser(description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's `main`. An `InputError` prints one message; Ctrl-C prints one line."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt as interruption:
+        print(f"\nstopped: {interruption or 'unfinished output was discarded'}", file=sys.stderr)
+        sys.exit(130)
+
+
+def positive_int(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return int(text)
+
+
+def non_negative_float(text: str) -> float:
+    """Parse a number of at least 0."""
+    if not float(text) >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return float(text)
+
+
+def fraction(text: str) -> float:
+    """Parse a number from 0 up to, but not including, 1."""
+    if not 0 <= float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return float(text)
+
+
+def describe_changes(before: dict, now: dict) -> list[str]:
+    """One line for each setting whose value differs between two runs."""
+    return [
+        f"{name}: was {before.get(name)}, now {now.get(name)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]

@@ -1,0 +1,11 @@
+"""A model's answer, from wherever it comes."""
+
+from typing import NamedTuple
+
+
+class Answer(NamedTuple):
+    """The answer to one of the sentences that a model was given."""
+
+    index: int
+    text: str
+    stopped: bool  # False if it reached the token limit

@@ -1,0 +1,130 @@
+"""Answer the sentences of a split and keep every answer, so that an interrupted run continues."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from datasets import Dataset
+from tqdm import tqdm
+
+from ner.cli import InputError, describe_changes
+from ner.evaluation.answer import Answer
+from ner.evaluation.predictions import read_predictions
+from ner.files import write_atomically
+from ner.model.process import get_process
+from ner.text.conversion import tag_answer
+from ner.text.corpus import get_id2label, load_split, sample_rows
+
+
+class Recognizer(Protocol):
+    """A model that answers with the names in sentences."""
+
+    @property
+    def settings(self) -> dict:
+        """Everything the answers depend on."""
+
+    def answer(self, sentences: dict[int, str]) -> Iterator[Answer]:
+        """Yield answers by the sentences' indices, in any order."""
+
+
+def draw_rows(dataset: str, split: str, num_samples: int, seed: int) -> Dataset:
+    """A seeded sample of a split, with each sentence's `row` in it."""
+    rows = load_split(dataset, split)
+    return sample_rows(rows.add_column("row", list(range(len(rows)))), num_samples, seed)
+
+
+def hash_sentences(rows: Dataset) -> str:
+    """A fingerprint of the sentences and their gold tags, in their order."""
+    return hashlib.sha256(json.dumps([rows["tokens"][:], rows["ner_tags"][:]]).encode()).hexdigest()
+
+
+def answer_rows(path: Path, settings: dict, rows: Dataset, recognizer: Recognizer) -> None:
+    """Answer every row that is not in `path` yet, and collect the answers there.
+
+    The processes of `accelerate launch` share the sentences.
+    """
+    process = get_process()
+    if process.is_main_process:
+        collect_predictions(path, settings)
+    process.wait_for_everyone()
+    answered = {row["id"] for row in read_predictions(path)[1]}
+    pending = [index for index, row in enumerate(rows["row"]) if row not in answered]
+    if process.is_main_process:
+        print(
+            f"sentences: {len(rows):,}, already answered: {len(answered):,}, "
+            f"processes: {process.num_processes}"
+        )
+    share = pending[process.process_index :: process.num_processes]
+    if share:
+        own = path
+        if not process.is_main_process:
+            own = path.with_name(f"{path.stem}.process{process.process_index}.jsonl")
+        sentences = {index: "".join(rows[index]["tokens"]) for index in share}
+        append_predictions(own, settings, rows, recognizer.answer(sentences), len(share))
+    process.wait_for_everyone()
+    if process.is_main_process:
+        collect_predictions(path, settings)
+
+
+def collect_predictions(path: Path, settings: dict) -> None:
+    """Collect all answers so far, those of other processes included, in `path`.
+
+    Writes the file whole, without a line that a killed process left incomplete. Raises InputError
+    if answers were made with other settings.
+    """
+    parts = sorted(path.parent.glob(f"{path.stem}.process*.jsonl"))
+    rows = {}
+    for part in [path, *parts]:
+        if not part.is_file():
+            continue
+        earlier, answered = read_predictions(part)
+        if answered and earlier != settings:
+            raise InputError(
+                f"{part} holds answers made with other settings, and the two would be mixed:\n  "
+                + "\n  ".join(describe_changes(earlier, settings))
+                + "\nName another --output_dir, or delete this one"
+            )
+        rows.update((row["id"], row) for row in answered)
+    lines = [{"settings": settings}, *(rows[row_id] for row_id in sorted(rows))]
+    write_atomically(path, "".join(format_line(line) for line in lines))
+    for part in parts:
+        part.unlink()
+
+
+def append_predictions(
+    path: Path, settings: dict, rows: Dataset, answers: Iterator[Answer], total: int
+) -> None:
+    """Append each answer to `path` as it comes, with its tags and its diagnosis."""
+    id2label = get_id2label(rows)
+    is_new = not path.is_file()
+    hide = not get_process().is_main_process
+    with (
+        path.open("a", encoding="utf-8", newline="\n") as file,
+        tqdm(total=total, desc="answers", unit="sentence", disable=hide) as progress,
+    ):
+        if is_new:
+            file.write(format_line({"settings": settings}))
+        for answer in answers:
+            file.write(format_line(describe_answer(answer, rows[answer.index], id2label)))
+            file.flush()
+            progress.update()
+
+
+def describe_answer(answer: Answer, row: dict, id2label: dict[int, str]) -> dict:
+    """A line of the predictions file."""
+    tags, diagnosis = tag_answer(answer.text, row["tokens"])
+    return {
+        "id": row["row"],
+        "tokens": row["tokens"],
+        "gold": [id2label[tag] for tag in row["ner_tags"]],
+        "answer": answer.text,
+        "tags": tags,
+        "diagnosis": diagnosis,
+        "stopped": answer.stopped,
+    }
+
+
+def format_line(content: dict) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"

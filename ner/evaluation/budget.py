@@ -1,0 +1,152 @@
+"""The error budget: a verdict on every gold entity, listed mention and answer."""
+
+from ner.evaluation.counts import list_entities
+from ner.text.alignment import list_occurrences
+from ner.text.klue import LABELS
+from ner.text.tags import map_characters
+
+# The four verdicts on an entity that overlaps one on the other side.
+OVERLAPS = ["right", "wrong_label", "wrong_boundary", "wrong_label_and_boundary"]
+# The verdicts on answers, by the diagnosis of `tag_answer`.
+READINGS = {
+    "json": "plain_json",
+    "repaired": "repaired",
+    "cut off": "cut_off",
+    "unreadable": "unreadable",
+}
+VERDICTS = {
+    "gold": [*OVERLAPS, "missed"],
+    "predicted": [*OVERLAPS, "made_up", "not_in_sentence", "repeated", "unknown_label"],
+    "further": [*OVERLAPS, "made_up"],
+    "answers": list(READINGS.values()),
+}
+TITLES = {
+    "gold": "gold entities",
+    "predicted": "listed mentions",
+    "further": "further occurrences",
+    "answers": "answers",
+}
+DISPLAY_NAMES = {
+    "plain_json": "plain JSON",
+    "not_in_sentence": "not in the sentence",
+    "repeated": "listed too often",
+}
+
+Entity = tuple[str, int, int]  # label, first token, token after the last
+
+
+def display_name(name: str) -> str:
+    """A verdict, a label or a pair of labels as people read it.
+
+    >>> display_name("wrong_label"), display_name("PS"), display_name("PS>OG")
+    ('wrong label', 'PS 사람', 'PS → OG')
+    """
+    if name in LABELS:
+        return f"{name} {LABELS[name]}"
+    return DISPLAY_NAMES.get(name, name.replace("_", " ").replace(">", " → "))
+
+
+def classify_entity(entity: Entity, others: list[Entity], unmatched: str) -> str:
+    """The verdict on an entity, given all entities of the other side.
+
+    The verdict is `unmatched` if the entity overlaps none of them.
+    """
+    label, start, end = entity
+    overlapping = [other for other in others if other[1] < end and start < other[2]]
+    if entity in overlapping:
+        return "right"
+    if any(other[1:] == (start, end) for other in overlapping):
+        return "wrong_label"
+    if any(other[0] == label for other in overlapping):
+        return "wrong_boundary"
+    return "wrong_label_and_boundary" if overlapping else unmatched
+
+
+def classify_mention(mention: dict, gold: list[Entity], tokens: list[str]) -> dict:
+    """Add the `verdict` to a mention of the diagnosis. Its place, if it has one, is in tokens."""
+    if "start" in mention:
+        token_of_character = map_characters(tokens)
+        start = token_of_character[mention["start"]]
+        end = token_of_character[mention["end"] - 1] + 1
+        verdict = classify_entity((mention["label"], start, end), gold, "made_up")
+        return {**mention, "start": start, "end": end, "verdict": verdict}
+    if mention["status"] == "unknown label":
+        return {**mention, "verdict": "unknown_label"}
+    occurrences = list_occurrences([mention["text"]], "".join(tokens))[mention["text"]]
+    return {**mention, "verdict": "repeated" if any(occurrences) else "not_in_sentence"}
+
+
+def classify_sentence(row: dict) -> dict[str, list[dict]]:
+    """Give a `verdict` to each `gold` entity, listed mention and `further` occurrence of a row.
+
+    The mentions are under `mentions`, with the fields that `tag_answer` gives them. Entities in
+    `gold` and `further` have `label`, `text`, `start` and `end`. All places are in tokens.
+    `count_budget` explains the verdicts.
+    """
+    tokens, diagnosis = row["tokens"], row["diagnosis"]
+    gold, predicted = list_entities(row["gold"]), list_entities(row["tags"])
+    classified_gold = [
+        {
+            "label": label,
+            "text": "".join(tokens[start:end]),
+            "start": start,
+            "end": end,
+            "verdict": classify_entity((label, start, end), predicted, "missed"),
+        }
+        for label, start, end in gold
+    ]
+    return {
+        "gold": classified_gold,
+        "mentions": [classify_mention(item, gold, tokens) for item in diagnosis["mentions"]],
+        "further": [classify_mention(item, gold, tokens) for item in diagnosis["further"]],
+    }
+
+
+def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
+    """Count the verdicts in four groups. The counts of a group add up to its `total`.
+
+    - `gold`, all gold entities: `right`; `wrong_label` (same span, other label); `wrong_boundary`
+      (overlaps one with its label); `wrong_label_and_boundary` (overlaps only others); `missed`.
+    - `predicted`, all mentions that the answers list: the same, with `made_up` instead of `missed`
+      if no gold entity overlaps. Mentions that were not tagged are `not_in_sentence`, `repeated`
+      (listed more often than they occur) or `unknown_label`.
+    - `further`, occurrences that were tagged although no answer lists them: the same, up to
+      `made_up`.
+    - `answers`, by how `tag_answer` read them: `plain_json`, `repaired`, `cut_off`, `unreadable`.
+    """
+    budget = {group: dict.fromkeys(["total", *verdicts], 0) for group, verdicts in VERDICTS.items()}
+    for row in rows:
+        classified = classify_sentence(row)
+        verdicts = {
+            "gold": [entity["verdict"] for entity in classified["gold"]],
+            "predicted": [mention["verdict"] for mention in classified["mentions"]],
+            "further": [mention["verdict"] for mention in classified["further"]],
+            "answers": [READINGS[row["diagnosis"]["read"]]],
+        }
+        for group, found in verdicts.items():
+            for verdict in found:
+                budget[group]["total"] += 1
+                budget[group][verdict] += 1
+    return budget
+
+
+def count_confusion(rows: list[dict]) -> dict[str, dict[str, int]]:
+    """Count entities with the same span on both sides by gold label, then predicted label.
+
+    Entities without a counterpart are in the column `missed` (gold) or the row `made_up`
+    (predicted).
+    """
+    confusion = {label: dict.fromkeys([*LABELS, "missed"], 0) for label in LABELS}
+    confusion["made_up"] = dict.fromkeys(LABELS, 0)
+    for row in rows:
+        gold, predicted = map_spans(row["gold"]), map_spans(row["tags"])
+        for span, label in gold.items():
+            confusion[label][predicted.get(span, "missed")] += 1
+        for span in predicted.keys() - gold.keys():
+            confusion["made_up"][predicted[span]] += 1
+    return confusion
+
+
+def map_spans(tags: list[str]) -> dict[tuple[int, int], str]:
+    """The label of each entity by its span."""
+    return {(start, end): label for label, start, end in list_entities(tags)}

@@ -1,0 +1,38 @@
+"""All figures of a report, as `metrics.json` holds them."""
+
+from ner.evaluation.budget import count_budget, count_confusion
+from ner.evaluation.counts import count_sentences, sum_sentences
+from ner.evaluation.scores import describe_bootstrap, estimate, resample, score_counts
+
+
+def compute_metrics(rows: list[dict]) -> dict:
+    """Compute all figures from rows with `tags` and `diagnosis`, in any order.
+
+    - `sentences`, `gold_entities`, `predicted_entities` (as tagged) and `hit_token_limit` (answers
+      without an end marker);
+    - `scores`: by the names in SCORES, each with `f1` and, except for KLUE's two, `precision` and
+      `recall`. Each figure has a `value` and the bounds of its 95 % interval, `low` and `high`;
+    - `per_label`: the same three figures by label in seqeval's default mode, and the counts
+      `right`, `predicted` and `support`;
+    - `confusion`: see `count_confusion`;
+    - `budget`: see `count_budget`;
+    - `bootstrap`: how the intervals were computed.
+    """
+    counts = count_sentences(rows)
+    totals = sum_sentences(counts)
+    figures = estimate(score_counts(totals), score_counts(resample(counts)))
+    for label_figures, label_counts in zip(
+        figures["per_label"].values(), totals["seqeval"].astype(int).tolist(), strict=True
+    ):
+        right, predicted, gold = label_counts
+        label_figures.update(right=right, predicted=predicted, support=gold)
+    return {
+        "sentences": len(rows),
+        "gold_entities": int(totals["seqeval"][:, 2].sum()),
+        "predicted_entities": int(totals["seqeval"][:, 1].sum()),
+        "hit_token_limit": sum(not row["stopped"] for row in rows),
+        **figures,
+        "confusion": count_confusion(rows),
+        "budget": count_budget(rows),
+        "bootstrap": describe_bootstrap("sentences"),
+    }

@@ -1,0 +1,147 @@
+"""Fill `page.html` with the figures of a report."""
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from ner.evaluation.budget import TITLES, display_name
+from ner.evaluation.definitions import SCORES
+from ner.evaluation.page.sentences import KINDS, pack_sentence
+from ner.evaluation.published import PUBLISHED
+from ner.text.klue import LABELS
+
+FOLDER = Path(__file__).parent
+# A cell of the confusion matrix is one shade darker for each of these shares of its row exceeded.
+SHADES = (0, 0.01, 0.03, 0.1)
+
+
+def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
+    """Render the report as one self-contained HTML file.
+
+    `rows` come from `retag` and `metrics` from `compute_metrics`.
+    """
+    sentences = [pack_sentence(row) for row in rows]
+    style = (FOLDER / "page.css").read_text(encoding="utf-8")
+    script = (FOLDER / "page.js").read_text(encoding="utf-8")
+    right = sum(sentence["right"] for sentence in sentences)
+    return load_template().render(
+        model=name_model(settings),
+        metrics=metrics,
+        right=right,
+        wrong=len(sentences) - right,
+        labels=LABELS,
+        score_definitions=SCORES,
+        confusion=shade_confusion(metrics["confusion"]),
+        budget=[stack_bar(group, counts) for group, counts in metrics["budget"].items()],
+        published=group_published(),
+        settings={name: write_setting(value) for name, value in settings.items()},
+        kinds=KINDS,
+        label_filters={"": list(LABELS), "Gold → predicted": list_confused(metrics["confusion"])},
+        # Not escaped: our own two files, and JSON that is safe already.
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(embed_json(sentences)),
+        security_policy=(
+            f"default-src 'none'; style-src '{hash_source(style)}'; "
+            f"script-src '{hash_source(script)}'; base-uri 'none'; form-action 'none'"
+        ),
+    )
+
+
+def load_template() -> Template:
+    """The template, which escapes all text and fails if a value is missing."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["display_name"] = display_name
+    environment.filters["thousands"] = write_count
+    environment.filters["decimals"] = write_decimals
+    return environment.get_template("page.html")
+
+
+def write_count(count: int) -> str:
+    return f"{count:,}"
+
+
+def write_decimals(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}"
+
+
+def hash_source(content: str) -> str:
+    """The hash of an inline style or script for a Content-Security-Policy."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def embed_json(value: object) -> str:
+    """Write JSON that is safe inside a script element.
+
+    No text in it can end the element or fail to be encoded as UTF-8.
+    """
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return re.sub("[<>&\u2028\u2029\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def name_model(settings: dict) -> str:
+    """The model and its adapter, as the page's title."""
+    names = [str(settings[name]) for name in ("model", "adapter") if settings.get(name)]
+    return " + ".join(names) or "a model"
+
+
+def write_setting(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def list_confused(confusion: dict[str, dict[str, int]]) -> list[str]:
+    """The pairs of labels that were confused, such as "PS>OG"."""
+    return [
+        f"{gold}>{predicted}"
+        for gold in LABELS
+        for predicted in LABELS
+        if gold != predicted and confusion[gold][predicted]
+    ]
+
+
+def shade_confusion(confusion: dict[str, dict[str, int]]) -> dict[str, list[dict]]:
+    """The cells of the confusion matrix, by gold label.
+
+    Each has a `count` and a `predicted` label. Confused labels also have a `shade` from 1 to 4.
+    """
+    matrix = {}
+    for gold, counts in confusion.items():
+        total = max(sum(counts.values()), 1)
+        matrix[gold] = []
+        for predicted, count in counts.items():
+            is_confused = gold != predicted and gold in LABELS and predicted in LABELS
+            shade = sum(count > total * share for share in SHADES) if is_confused else 0
+            matrix[gold].append({"count": count, "predicted": predicted, "shade": shade})
+    return matrix
+
+
+def stack_bar(group: str, counts: dict[str, int]) -> dict:
+    """A group of the error budget with the parts of its bar, each with its start and percentage."""
+    total = counts["total"]
+    parts, start = [], 0
+    for verdict, count in counts.items():
+        if verdict == "total":
+            continue
+        percent = 100 * count / max(total, 1)
+        parts.append({"verdict": verdict, "count": count, "start": start, "percent": percent})
+        start += count
+    return {"name": group, "title": TITLES[group], "total": total, "parts": parts}
+
+
+def group_published() -> dict[str, list[dict]]:
+    """The published results by the score that they use."""
+    groups = {}
+    for result in PUBLISHED:
+        groups.setdefault(result["score"], []).append(result)
+    return groups

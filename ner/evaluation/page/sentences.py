@@ -1,0 +1,87 @@
+"""The sentences of the page, as its script reads them."""
+
+from itertools import accumulate
+
+from ner.evaluation.budget import READINGS, classify_sentence, display_name
+
+# The page's filter by kind of error: headings and their options.
+KINDS = {
+    "Entities": ["missed", "wrong_label", "wrong_boundary", "wrong_label_and_boundary", "made_up"],
+    "Mentions": ["not_in_sentence", "repeated", "unknown_label"],
+    "Answers": ["repaired", "cut_off", "unreadable", "token_limit"],
+}
+
+
+def pack_sentence(row: dict) -> dict:
+    """Everything that the page shows of a sentence or filters by.
+
+    - `gold` and `predicted`: (label, start, end, error or "") with places in characters;
+    - `errors`: (kind, gold label, predicted label), where a label may be None;
+    - `notes`: (description, [(label, text), …]) about mentions.
+    """
+    classified = classify_sentence(row)
+    gold, listed, further = classified["gold"], classified["mentions"], classified["further"]
+    placed = [mention for mention in listed if "start" in mention]
+    tagged = sorted(placed + further, key=lambda entity: entity["start"])
+    reading = READINGS[row["diagnosis"]["read"]]
+    # The position of each token in the sentence, and the end of the last.
+    offsets = [0, *accumulate(len(token) for token in row["tokens"])]
+    return {
+        "id": row["id"],
+        "sentence": "".join(row["tokens"]),
+        "answer": row["answer"],
+        "read": display_name(reading),
+        "gold": [pack_entity(entity, offsets) for entity in gold],
+        "predicted": [pack_entity(entity, offsets) for entity in tagged],
+        "right": all(entity["verdict"] == "right" for entity in gold + tagged),
+        "errors": list_errors(gold, tagged, listed + further)
+        + list_answer_errors(reading, row["stopped"]),
+        "labels": sorted({entity["label"] for entity in gold + listed + further}),
+        "placed": len(placed),
+        "stopped": row["stopped"],
+        "notes": list_notes(listed, further),
+    }
+
+
+def pack_entity(entity: dict, offsets: list[int]) -> tuple[str, int, int, str]:
+    """(label, start, end, error or "") with places in characters."""
+    error = "" if entity["verdict"] == "right" else display_name(entity["verdict"])
+    return entity["label"], offsets[entity["start"]], offsets[entity["end"]], error
+
+
+def list_errors(gold: list[dict], tagged: list[dict], mentions: list[dict]) -> list[tuple]:
+    """The errors in entities and mentions, as (kind, gold label, predicted label).
+
+    The predicted label of a gold entity is that of the tagged entity with the same span.
+    """
+    label_of_span = {(entity["start"], entity["end"]): entity["label"] for entity in tagged}
+    errors = []
+    for entity in gold:
+        predicted = label_of_span.get((entity["start"], entity["end"]))
+        errors.append((entity["verdict"], entity["label"], predicted))
+    errors += [(mention["verdict"], None, mention["label"]) for mention in mentions]
+    return [error for error in errors if error[0] != "right"]
+
+
+def list_answer_errors(reading: str, stopped: bool) -> list[tuple]:
+    """The errors in an answer as a whole, in the form of `list_errors`."""
+    kinds = []
+    if reading != "plain_json":
+        kinds.append(reading)
+    if not stopped:
+        kinds.append("token_limit")
+    return [(kind, None, None) for kind in kinds]
+
+
+def list_notes(listed: list[dict], further: list[dict]) -> list[tuple[str, list]]:
+    """Notes about mentions that were not tagged, and about entities that were not listed."""
+    notes = []
+    for kind in KINDS["Mentions"]:
+        mentions = [mention for mention in listed if mention["verdict"] == kind]
+        notes.append((display_name(kind), mentions))
+    notes.append(("tagged but not listed", further))
+    return [
+        (description, [(mention["label"], mention["text"]) for mention in mentions])
+        for description, mentions in notes
+        if mentions
+    ]

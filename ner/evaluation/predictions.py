@@ -1,0 +1,96 @@
+"""Read a predictions file: a line of settings, then one line a sentence."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+from ner.cli import InputError
+from ner.text.conversion import tag_answer
+from ner.text.klue import TAGS
+
+ROW_FIELDS = {"id": int, "tokens": list, "gold": list, "answer": str, "stopped": bool}
+
+
+def read_predictions(path: Path) -> tuple[dict, list[dict]]:
+    """Return the settings of a predictions file and its rows, sorted by id.
+
+    A row has `id` (the sentence's row in the split), `tokens`, `gold` (IOB2 tags), `answer` (the
+    raw text) and `stopped` (whether the model ended its answer itself). `tags` and `diagnosis` are
+    optional: they record how the answer was read when the file was written.
+
+    Ignores an incomplete last line, which a killed process leaves behind. Raises InputError, with
+    the line, for a malformed file.
+    """
+    settings, rows = {}, []
+    for number, line in enumerate(read_complete_lines(path), start=1):
+        try:
+            item = json.loads(line)
+            if number == 1:
+                settings = get_settings(item)
+            else:
+                check_row(item)
+                rows.append(item)
+        except (ValueError, RecursionError) as error:
+            raise InputError(
+                f"{path}:{number}: {error}. Name a predictions file that evaluate_hub.py wrote"
+            ) from None
+    rows.sort(key=lambda row: row["id"])
+    for row, following in pairwise(rows):
+        if row["id"] == following["id"]:
+            raise InputError(
+                f"{path}: sentence {row['id']} occurs more than once. Keep one line a sentence"
+            )
+    return settings, rows
+
+
+def read_answered(path: Path) -> tuple[dict, list[dict]]:
+    """Read a predictions file that has at least one answer. Raises InputError otherwise."""
+    settings, rows = read_predictions(path)
+    if not rows:
+        raise InputError(f"{path}: holds no predictions yet. Run evaluate_hub.py first")
+    return settings, rows
+
+
+def read_complete_lines(path: Path) -> list[bytes]:
+    """The lines of a file without the last one, if that is empty or incomplete JSON."""
+    try:
+        *lines, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}). "
+            "Name a predictions file that evaluate_hub.py wrote"
+        ) from None
+    try:
+        json.loads(last)
+    except (ValueError, RecursionError):
+        return lines
+    return [*lines, last]
+
+
+def get_settings(item: object) -> dict:
+    """The settings in the first line. Raises ValueError if it holds none."""
+    if not isinstance(item, dict) or not isinstance(item.get("settings"), dict):
+        raise ValueError('the first line must be {"settings": {…}}')
+    return item["settings"]
+
+
+def check_row(row: object) -> None:
+    """Check that a row has everything that scoring needs. Raises ValueError."""
+    if not isinstance(row, dict) or not all(
+        isinstance(row.get(name), kind) for name, kind in ROW_FIELDS.items()
+    ):
+        fields = ", ".join(f"{name} ({kind.__name__})" for name, kind in ROW_FIELDS.items())
+        raise ValueError(f"a sentence needs {fields}")
+    if not all(isinstance(token, str) for token in row["tokens"]):
+        raise ValueError("tokens must be strings")
+    if len(row["gold"]) != len(row["tokens"]) or any(tag not in TAGS for tag in row["gold"]):
+        raise ValueError(f"gold must hold one tag a token, of {', '.join(TAGS)}")
+
+
+def retag(rows: list[dict]) -> list[dict]:
+    """Copies of the rows whose `tags` and `diagnosis` come from the current `tag_answer`."""
+    retagged = []
+    for row in rows:
+        tags, diagnosis = tag_answer(row["answer"], row["tokens"])
+        retagged.append({**row, "tags": tags, "diagnosis": diagnosis})
+    return retagged

@@ -1,0 +1,126 @@
+"""A model on this machine that answers with the names in sentences."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from ner.cli import InputError
+from ner.evaluation.answer import Answer
+from ner.evaluation.generation import AnswerGenerator, find_shared_prefix
+from ner.model.adapter import read_adapter_config
+from ner.model.device import check_device
+from ner.model.hub import Base, download_base, find_base
+from ner.model.loading import build_empty, load_config
+from ner.model.lora import load_recognizer
+from ner.model.names import EXAONE
+from ner.model.tensors import hash_adapter
+from ner.model.tokenizer import find_end_tokens, load_tokenizer
+from ner.text.answers import write_answer
+from ner.text.corpus import get_id2label, load_split
+from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
+from ner.text.tags import find_entities
+
+DEFAULT_MAX_NEW_TOKENS = 512
+# Two sentences that no others resemble: they keep what all sentences share out of the prefix.
+PROBES = ("가", "A")
+
+
+class LocalRecognizer:
+    """A base model with its adapter, if it has one. Loads the weights for the first answer.
+
+    `adapter` is the adapter's folder, `adapter_name` the name that the user gave. The training
+    answers of `dataset` decide `max_new_tokens` if it is not given. Raises InputError, before the
+    download, if this machine cannot hold the model.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        precision: str,
+        adapter: Path | None,
+        adapter_name: str,
+        prompt: str,
+        batch_size: int | None = None,
+        max_new_tokens: int | None = None,
+        dataset: str | None = None,
+    ):
+        self.base, self.precision = base, precision
+        self.adapter, self.adapter_name = adapter, adapter_name
+        self.prompt = prompt
+        self.batch_size = batch_size or (64 if torch.cuda.is_available() else 16)
+        # A batch's keys and values: 0.13 GB a sentence of 1,024 tokens in EXAONE 3. A batch that
+        # does not fit is halved, so a small one is enough to begin with.
+        working_bytes = 1e9 + 0.2e9 * min(self.batch_size, 16)
+        check_device(base.name, build_empty(load_config(base)), precision, working_bytes)
+        self.tokenizer = load_tokenizer(base)
+        self.max_new_tokens = max_new_tokens or choose_max_new_tokens(self.tokenizer, dataset)
+
+    @property
+    def settings(self) -> dict:
+        """Everything the answers depend on."""
+        return {
+            "model": self.base.name,
+            "revision": self.base.revision,
+            "adapter": self.adapter_name,
+            "adapter_sha256": hash_adapter(self.adapter) if self.adapter else None,
+            "precision": self.precision,
+            "prompt": self.prompt,
+            "max_new_tokens": self.max_new_tokens,
+        }
+
+    def encode_prompt(self, sentence: str) -> list[int]:
+        """Token ids of a sentence's chat, up to where the answer begins."""
+        messages = build_prompt(sentence, SYSTEM_PROMPTS[self.prompt])
+        chat = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        return chat["input_ids"]
+
+    def find_prefix(self, prompts: list[list[int]]) -> list[int]:
+        """The tokens of the system prompt, which all prompts begin with."""
+        return find_shared_prefix([*prompts, *map(self.encode_prompt, PROBES)])
+
+    def answer(self, sentences: dict[int, str]) -> Iterator[Answer]:
+        """Yield answers by the sentences' indices, as they are completed."""
+        download_base(self.base)
+        model = load_recognizer(self.base, self.precision, self.adapter)
+        end_tokens = find_end_tokens(self.base, self.tokenizer)
+        prompts = {index: self.encode_prompt(text) for index, text in sentences.items()}
+        generator = AnswerGenerator(model, self.tokenizer, end_tokens)
+        prefix = self.find_prefix(list(prompts.values()))
+        yield from generator.generate(prompts, prefix, self.batch_size, self.max_new_tokens)
+
+
+def find_recognizer_base(
+    adapter: Path | None, adapter_name: str, model: str | None, revision: str | None
+) -> Base:
+    """The base model to use: the one asked for, the adapter's own, or EXAONE."""
+    if adapter is None:
+        return find_base(model or EXAONE, revision)
+    config = read_adapter_config(adapter)
+    trained_on = config["base_model_name_or_path"]
+    if model is None:
+        return find_base(trained_on, revision or config.get("revision"))
+    if model != trained_on:
+        print(f"note: {adapter_name} was trained on {trained_on}, and is used on {model} here")
+    return find_base(model, revision)
+
+
+def choose_max_new_tokens(tokenizer: PreTrainedTokenizerBase, dataset: str | None) -> int:
+    """Twice the longest training answer, enough for a fence and line breaks around it.
+
+    512 without a data set or if it has no train split.
+    """
+    if dataset is None:
+        return DEFAULT_MAX_NEW_TOKENS
+    try:
+        rows = load_split(dataset, "train")
+    except InputError:
+        return DEFAULT_MAX_NEW_TOKENS
+    id2label = get_id2label(rows)
+    answers = set()
+    for row in rows:
+        entities = find_entities([id2label[tag] for tag in row["ner_tags"]])
+        answers.add(write_answer(row["tokens"], entities))
+    encoded = tokenizer(sorted(answers), add_special_tokens=False)["input_ids"]
+    return 2 * max(len(input_ids) for input_ids in encoded)

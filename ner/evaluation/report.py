@@ -1,0 +1,73 @@
+"""Score a predictions file or compare two: print the figures and write the files beside it."""
+
+import json
+from pathlib import Path
+
+from ner.evaluation.comparison import compare
+from ner.evaluation.metrics import compute_metrics
+from ner.evaluation.page.render import render_page
+from ner.evaluation.predictions import read_answered, retag
+from ner.evaluation.scores import compute_f1
+from ner.evaluation.tables import format_budget, format_comparison, format_scores, format_table
+from ner.files import check_writable, write_atomically
+
+
+def report_predictions(path: Path, page: Path | None = None) -> dict:
+    """Read a predictions file and report on it; see `write_report`. Returns the metrics.
+
+    The page goes to `report.html` beside the file unless `page` names another place.
+    """
+    page = page or path.with_name("report.html")
+    settings, rows = read_answered(path)
+    for output in (page, path.with_name("metrics.json")):
+        check_writable(output)
+    return write_report(path, settings, rows, page)
+
+
+def write_report(path: Path, settings: dict, rows: list[dict], page: Path) -> dict:
+    """Score the rows of the predictions file `path`, print the figures and write the page.
+
+    Also writes `metrics.json` beside `path`, with the settings under which the predictions were
+    made. Returns the metrics.
+    """
+    retagged = retag(rows)
+    metrics = compute_metrics(retagged)
+    print(f"{format_table(retagged)}\n\n{format_scores(metrics)}\n\n{format_budget(metrics)}\n")
+    if change := describe_retagging(rows, retagged):
+        print(f"{change}\n")
+    metrics_file = path.with_name("metrics.json")
+    write_json(metrics_file, {"settings": settings} | metrics)
+    write_atomically(page, render_page(retagged, metrics, settings))
+    print(f"{metrics_file}\n{page}")
+    return metrics
+
+
+def describe_retagging(rows: list[dict], retagged: list[dict]) -> str:
+    """How many sentences have other tags now than in the file; empty if none has."""
+    tags = [row["tags"] for row in retagged]
+    tags_in_file = [row.get("tags", new) for row, new in zip(rows, tags, strict=True)]
+    changed = sum(old != new for old, new in zip(tags_in_file, tags, strict=True))
+    if not changed:
+        return ""
+    f1 = compute_f1([row["gold"] for row in rows], tags_in_file)
+    return (
+        f"{changed:,} sentences are tagged differently than in the file. "
+        f"With the tags in the file, F1 is {f1:.4f}"
+    )
+
+
+def write_comparison(path: Path, rows: list[dict], other: Path, other_rows: list[dict]) -> dict:
+    """Compare the rows of two predictions files and print the differences.
+
+    Also writes them to `comparison.json` beside `path`, the first file. Returns the comparison.
+    """
+    comparison = compare(retag(rows), retag(other_rows))
+    print(f"\nfirst: {path}\nother: {other}\n\n{format_comparison(comparison)}\n")
+    comparison_file = path.with_name("comparison.json")
+    write_json(comparison_file, comparison)
+    print(comparison_file)
+    return comparison
+
+
+def write_json(path: Path, content: dict) -> None:
+    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")

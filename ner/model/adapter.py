@@ -1,0 +1,107 @@
+"""An adapter's folder: where it is, what it holds, and how it was trained."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub import get_token, snapshot_download, whoami
+
+from ner.cli import InputError
+from ner.files import read_json
+from ner.model.hub import explain_hub_errors
+
+ADAPTER_FILES = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+]
+
+
+def find_adapter(name: str) -> Path | None:
+    """The folder of an adapter, downloaded if it is on the hub. None for the name `none`.
+
+    A name without an owner that is no local folder belongs to the login. A branch, tag or commit
+    may follow an @. Raises InputError.
+    """
+    if name == "none":
+        return None
+    folder = Path(name) if Path(name).is_dir() else download_adapter(name)
+    read_adapter_config(folder)
+    return folder
+
+
+def download_adapter(name: str) -> Path:
+    name, _, revision = name.partition("@")
+    with explain_hub_errors(name, "Check the network and try again, or name a local folder"):
+        if "/" not in name:
+            if get_token() is None:
+                raise InputError(
+                    f"{name}: no such folder. Train it first (python train.py), name one on the "
+                    "hub as owner/name, or log in to use your own: hf auth login"
+                )
+            name = f"{whoami()['name']}/{name}"
+        return Path(
+            snapshot_download(
+                name, revision=revision or None, allow_patterns=[*ADAPTER_FILES, "README.md"]
+            )
+        )
+
+
+def read_adapter_config(folder: Path) -> dict:
+    """An adapter's configuration. Raises InputError if `folder` is no adapter or names no base."""
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / file).is_file():
+            raise InputError(
+                f"{folder}: has no {file}, so it is not an adapter. Train one: python train.py"
+            )
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config["base_model_name_or_path"], str):
+            raise ValueError("no base model is named")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not written by PEFT ({error})") from None
+    return config
+
+
+def read_record(folder: Path) -> dict | None:
+    """How an adapter was trained, from `training.json`; None if that is not recorded."""
+    return read_json(folder / "training.json")
+
+
+def read_prompt_name(folder: Path) -> str | None:
+    """The name of the system prompt an adapter was trained with, if it is recorded."""
+    if record := read_record(folder):
+        return (record["data"]["source"] or {}).get("prompt")
+    card = folder / "README.md"  # a published adapter has only the card
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        if found := re.search(r"^system_prompt: (\w+)$", text, re.MULTILINE):
+            return found[1]
+    return None
+
+
+def rename_modules(config: dict, rename: Callable[[str], str]) -> dict:
+    """The fields of an adapter's configuration that name modules, renamed.
+
+    Raises InputError if they are a pattern.
+    """
+    targets = config["target_modules"]
+    if isinstance(targets, str):
+        raise InputError(
+            f"the adapter's target_modules are a pattern, {targets}, which cannot be renamed. "
+            "List the modules' names in its adapter_config.json instead"
+        )
+    fields = {"target_modules": type(targets)(map(rename, targets))}
+    for field in ("rank_pattern", "alpha_pattern"):
+        pattern = config.get(field) or {}
+        fields[field] = {rename(name): value for name, value in pattern.items()}
+    return fields

@@ -1,0 +1,57 @@
+"""Load a base model: its configuration and its weights."""
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+import ner.model.exaone  # noqa: F401 -- registers the model type
+from ner.cli import InputError
+from ner.model.hub import Base
+from ner.model.process import get_process
+
+
+def load_config(base: Base, local_files_only: bool = False) -> PreTrainedConfig:
+    """A base model's configuration. Raises InputError if only remote code could read it."""
+    try:
+        return AutoConfig.from_pretrained(
+            base.name, revision=base.revision, local_files_only=local_files_only
+        )
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{base.name}: Transformers cannot read its configuration without running code from "
+            f"its repository, which this project never does ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def build_empty(config: PreTrainedConfig) -> PreTrainedModel:
+    """A model without weights, for counting."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def load_model(base: Base, precision: str = "nf4") -> PreTrainedModel:
+    """Load a base model on this process's device.
+
+    `precision` is "nf4" (4-bit, double quantization, bfloat16 compute), "bfloat16" or "float32".
+    """
+    quantization = None
+    if precision == "nf4":
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    device = get_process().local_process_index if torch.cuda.is_available() else "cpu"
+    return AutoModelForCausalLM.from_pretrained(
+        base.name,
+        revision=base.revision,
+        dtype=torch.float32 if precision == "float32" else torch.bfloat16,
+        quantization_config=quantization,
+        device_map={"": device},
+    )

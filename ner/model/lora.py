@@ -1,0 +1,87 @@
+"""Put an adapter on its base model, whole."""
+
+from pathlib import Path
+
+import torch
+from peft import (
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from ner.cli import InputError
+from ner.model.adapter import rename_modules
+from ner.model.exaone import ExaoneConfig
+from ner.model.hub import Base
+from ner.model.loading import load_model
+from ner.model.names import to_llama
+from ner.model.tensors import rename_tensors
+
+
+def read_adapter(folder: Path, model_type: str) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
+    """An adapter's configuration and tensors for a base of `model_type`.
+
+    An EXAONE 3's come under Llama's names, whichever names the files have.
+    """
+    config = PeftConfig.from_pretrained(folder)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    config.base_model_name_or_path = None  # PEFT fills in the base that it is put on
+    config.inference_mode = False  # PEFT saves True, which would freeze the adapter
+    if model_type == ExaoneConfig.model_type:
+        for field, value in rename_modules(vars(config), to_llama).items():
+            setattr(config, field, value)
+        tensors = rename_tensors(tensors, to_llama)
+    return config, tensors
+
+
+def fill_adapter(model: PeftModel, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Copy the tensors of `folder` into a model's adapter. Raises InputError unless all fit.
+
+    PEFT ignores tensors that fit nowhere, and the base would then answer alone.
+    """
+    try:
+        set_peft_model_state_dict(model, tensors)
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
+        raise InputError(
+            f"{folder}: the adapter's tensors do not have the sizes of this base model's "
+            "projections. It was trained on another base model (--model)"
+        ) from None
+    loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
+    lost = [
+        name
+        for name in tensors.keys() | loaded.keys()
+        if name not in tensors
+        or name not in loaded
+        or not torch.equal(tensors[name], loaded[name].cpu().to(tensors[name].dtype))
+    ]
+    if lost or not tensors:
+        raise InputError(
+            f"{folder}: {len(lost)} of the adapter's {len(tensors)} tensors did not load, such as "
+            f"{sorted(lost)[:1]}. It was trained on another base model (--model) or is damaged"
+        )
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """Put an adapter on its base. Raises InputError if it does not fit."""
+    config, tensors = read_adapter(folder, model.config.model_type)
+    model = get_peft_model(model, config)
+    fill_adapter(model, tensors, folder)
+    # Autocast trained with such copies. Keeping them saves each product two conversions.
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(model.dtype)
+    return model.eval()
+
+
+def load_recognizer(
+    base: Base, precision: str = "nf4", adapter: Path | None = None
+) -> PreTrainedModel | PeftModel:
+    """Load a base model with its adapter, if it has one."""
+    model = load_model(base, precision)
+    return load_adapter(model, adapter) if adapter else model

@@ -1,0 +1,28 @@
+"""This process among those that `accelerate launch` started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+
+def has_cuda() -> bool:
+    """Whether PyTorch can use a CUDA GPU here."""
+    import torch  # see get_process
+
+    return torch.cuda.is_available()
+
+
+def get_process() -> PartialState:
+    """This process: its index, its device, and how to wait for the others."""
+    # Imported here because they take a second, and `--help` should not wait for them.
+    from datetime import timedelta
+
+    import torch
+    from accelerate import PartialState
+
+    # Accelerate takes each process on a CPU to be alone unless `cpu` is set. While one downloads or
+    # scores, the others wait, and NCCL's own limit of ten minutes is too short for that.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=12))

@@ -1,0 +1,22 @@
+"""An adapter's tensors as a file holds them: their names and their fingerprint."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+
+from ner.model.names import to_llama
+
+
+def rename_tensors(
+    tensors: dict[str, torch.Tensor], rename: Callable[[str], str]
+) -> dict[str, torch.Tensor]:
+    return {rename(name): tensor for name, tensor in tensors.items()}
+
+
+def hash_adapter(folder: Path) -> str:
+    """A fingerprint of an adapter's tensors, the same under EXAONE's names and under Llama's."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    return hashlib.sha256(save(rename_tensors(tensors, to_llama))).hexdigest()

@@ -1,0 +1,98 @@
+"""The model card of a published adapter. Its text is `card.md`, a Jinja template."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from ner.model.adapter import read_adapter_config, read_record
+from ner.model.hub import Base
+from ner.model.names import is_exaone
+from ner.model.tokenizer import load_tokenizer
+from ner.publishing.results import build_eval_results, describe_evaluation
+from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
+
+TEMPLATE = Path(__file__).with_name("card.md")
+SENTENCE = "손흥민은 춘천에서 태어났다."
+ANSWER = '{"PS": ["손흥민"], "LC": ["춘천"]}'
+
+
+def build_card(
+    repo_id: str, folder: Path, base: str, exaone_names: bool, metrics: dict | None
+) -> ModelCard:
+    """The card of the adapter in `folder`: the same from the same files.
+
+    `base` is the base model's name on the hub. `exaone_names` is whether the adapter is published
+    under EXAONE's names. `metrics` are those of `metrics.json`, if it was measured with this
+    adapter.
+    """
+    config, record = read_adapter_config(folder), read_record(folder)
+    source = record["data"]["source"] if record else None
+    corpus = source if source and source["revision"] else None  # a local one is not named
+    prompt = source.get("prompt") if source else None
+    name = repo_id.rpartition("/")[2]
+    return ModelCard.from_template(
+        build_metadata(name, base, corpus, prompt, metrics),
+        template_path=str(TEMPLATE),
+        name=name,
+        repo_id=repo_id,
+        base=base,
+        revision=config.get("revision"),
+        rank=config["r"],
+        exaone_base=is_exaone(base),
+        exaone_names=exaone_names,
+        corpus=corpus,
+        precision=record["settings"]["precision"] if record else "nf4",
+        prompt=prompt,
+        sentence=SENTENCE,
+        answer=ANSWER,
+        chat=render_chat(folder, prompt or "basic"),
+        training=describe_training(record) if record else None,
+        evaluation=describe_evaluation(metrics) if metrics else None,
+    )
+
+
+def build_metadata(
+    name: str, base: str, corpus: dict | None, prompt: str | None, metrics: dict | None
+) -> ModelCardData:
+    """The card's YAML block."""
+    fields = {}
+    if is_exaone(base):
+        fields |= {"license": "other", "license_name": "exaone", "license_link": "LICENSE"}
+    if metrics:
+        results = build_eval_results(metrics, metrics["settings"])
+        fields |= {"model_name": name, "eval_results": results}
+    return ModelCardData(
+        base_model=base,
+        base_model_relation="adapter",
+        library_name="peft",
+        language="ko",
+        tags=["lora", "named-entity-recognition"],
+        datasets=[corpus["dataset"]] if corpus else None,
+        pipeline_tag="text-generation",
+        system_prompt=prompt,  # evaluate_hub.py reads it back
+        **fields,
+    )
+
+
+def render_chat(folder: Path, prompt: str) -> str:
+    """The chat that asks for the names in `SENTENCE`, as the model reads it."""
+    chat = build_prompt(SENTENCE, SYSTEM_PROMPTS[prompt])
+    tokenizer = load_tokenizer(Base(str(folder)))
+    return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+
+
+def describe_training(record: dict) -> dict:
+    """What the card says about a run. Settings that may be paths are left out."""
+    settings = {
+        name: value
+        for name, value in record["settings"].items()
+        if isinstance(value, int | float)
+        or (isinstance(value, str) and re.fullmatch(r"[\w.+-]+", value))
+    }
+    return {
+        "steps": record["steps"],
+        "start": record["adapter"]["sha256"] if "adapter" in record else None,
+        "settings": settings,
+        "versions": record["versions"],
+    }

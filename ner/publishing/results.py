@@ -1,0 +1,79 @@
+"""An adapter's scores on its card: read from `metrics.json`, as a table and as metadata."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import EvalResult
+
+from ner.cli import InputError
+from ner.evaluation.definitions import SCORES
+from ner.text.klue import KLUE
+
+
+def read_metrics(path: Path, fingerprint: str, bases: set[str]) -> dict | None:
+    """Read the metrics of an evaluation of this adapter on one of these names of its base.
+
+    Otherwise prints why there are no scores and returns None. Raises InputError.
+    """
+    reason = "does not exist"
+    if path.is_file():
+        try:
+            metrics = json.loads(path.read_text(encoding="utf-8"))
+            settings = metrics.get("settings", {})
+        except (ValueError, AttributeError) as error:
+            raise InputError(
+                f"{path}: not written by report.py ({error}). Choose another --metrics, or "
+                "evaluate the adapter again: python evaluate_hub.py"
+            ) from None
+        if settings.get("adapter_sha256") == fingerprint and settings.get("model") in bases:
+            return metrics
+        reason = "was not measured with this adapter on this base model"
+    print(f"no scores on the card: {path} {reason}")
+    return None
+
+
+def build_eval_results(metrics: dict, settings: dict) -> list[EvalResult]:
+    """The scores as a card's metadata: `ModelCardData(model_name=…, eval_results=…)`.
+
+    Of seqeval's score come precision, recall and F1, of the others F1 alone. Of a local data set's
+    path comes the last part alone.
+    """
+    dataset = settings["dataset"]
+    is_local = Path(dataset).is_dir() or dataset.count("/") != 1
+    results = []
+    for name, figures in metrics["scores"].items():
+        for kind, figure in figures.items():
+            if kind != "f1" and name != "seqeval":
+                continue
+            interval = [round(figure["low"], 4), round(figure["high"], 4)]
+            result = EvalResult(
+                task_type="token-classification",
+                task_name="Named entity recognition",
+                dataset_type=Path(dataset).name if is_local else dataset,
+                dataset_name="KLUE-NER" if dataset == KLUE else Path(dataset).name,
+                dataset_config=None if is_local else "ner",
+                dataset_split=settings["split"],
+                dataset_revision=settings.get("dataset_revision"),
+                dataset_args={"sentences": metrics["sentences"]},
+                metric_type=kind,
+                metric_name=f"{SCORES[name]['title']}, {kind}",
+                metric_value=round(figure["value"], 4),
+                metric_args={"interval_95": interval},
+            )
+            results.append(result)
+    return results
+
+
+def describe_evaluation(metrics: dict) -> dict:
+    """What the card's text says about an evaluation, as plain values for the template."""
+    settings = metrics["settings"]
+    result = build_eval_results(metrics, settings)[0]
+    return {
+        "sentences": metrics["sentences"],
+        "dataset": result.dataset_type,
+        "split": result.dataset_split,
+        "revision": result.dataset_revision,
+        "prompt": settings["prompt"],
+        "precision": settings["precision"],
+        "scores": [SCORES[name] | figures["f1"] for name, figures in metrics["scores"].items()],
+    }

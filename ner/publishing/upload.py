@@ -1,0 +1,104 @@
+"""Send files to a repository on the hub, again where that may help, and never twice."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from httpx2 import HTTPError
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError
+
+from ner.cli import InputError
+from ner.model.hub import explain_hub_errors, find_cause
+
+RETRY_WAITS = [1, 2, 4]  # seconds before each further try
+LONGEST_WAIT = 60  # seconds. A hub that asks for more gets no further try
+TEMPORARY = [408, 409, 429, 500, 502, 503, 504]  # statuses after which another try may succeed
+ADVICE = "Run the same command again: files that are already there are not sent twice"
+
+Result = TypeVar("Result")
+
+
+def check_login() -> None:
+    """Check that this machine has a token. Raises InputError."""
+    if get_token() is None:
+        raise InputError(
+            "not logged in to the hub. Log in with a token that has write access: hf auth login "
+            "(or set HF_TOKEN)"
+        )
+
+
+def add_owner(repo_id: str) -> str:
+    """A repository's full name. A name without an owner belongs to the login. Raises InputError."""
+    if "/" in repo_id:
+        return repo_id
+    with explain_hub_errors(repo_id, ADVICE):
+        user = with_retries(lambda: HfApi().whoami())
+    return f"{user['name']}/{repo_id}"
+
+
+def upload(
+    repo_id: str, files: dict[str, bytes], public: bool, branch: str | None, tag: str | None
+) -> str:
+    """`publish`, with retries. Raises InputError."""
+    with explain_hub_errors(repo_id, ADVICE):
+        return with_retries(lambda: publish(repo_id, files, public, branch, tag))
+
+
+def publish(
+    repo_id: str, files: dict[str, bytes], public: bool, branch: str | None, tag: str | None
+) -> str:
+    """Create what is missing of a repository, its branch, its files and its tag.
+
+    Returns one line that says where they are. Raises InputError if the tag points elsewhere.
+    """
+    api = HfApi()
+    url = api.create_repo(repo_id, private=not public, exist_ok=True)
+    if branch:
+        api.create_branch(repo_id, branch=branch, exist_ok=True)
+    commit = api.create_commit(
+        repo_id,
+        [CommitOperationAdd(name, content) for name, content in files.items()],
+        commit_message="Upload LoRA adapter, tokenizer and card",
+        revision=branch,
+    )
+    if not tag:
+        return f"uploaded: {url} at {commit.oid[:7]}"
+    tags = {ref.name: ref.target_commit for ref in api.list_repo_refs(repo_id).tags}
+    if tags.get(tag, commit.oid) != commit.oid:
+        raise InputError(
+            f"Tag {tag} already points to {tags[tag][:7]}. The files are uploaded, at "
+            f"{commit.oid[:7]} of {url}. Choose another --tag and run the same command again"
+        )
+    if tag not in tags:
+        api.create_tag(repo_id, tag=tag, revision=commit.oid)
+    return f"uploaded: {url} at {commit.oid[:7]}, tag {tag}"
+
+
+def with_retries(call: Callable[[], Result]) -> Result:
+    """Call the hub, again if it is busy, fails, reports a conflict or breaks the connection."""
+    for wait in RETRY_WAITS:
+        try:
+            return call()
+        except (HTTPError, OSError, RuntimeError) as error:
+            delay = find_retry_delay(error)
+            if delay is None:
+                raise
+            seconds = max(wait, delay)
+            cause = type(find_cause(error)).__name__
+            print(f"The hub failed ({cause}). Retrying in {seconds:.0f} seconds")
+            time.sleep(seconds)
+    return call()
+
+
+def find_retry_delay(error: Exception) -> float | None:
+    """Seconds that the hub asks to wait before another try, or None if no further try can help."""
+    cause = find_cause(error)
+    if isinstance(cause, HfHubHTTPError):
+        if cause.response.status_code not in TEMPORARY:
+            return None
+        seconds = cause.response.headers.get("Retry-After", "0")
+        if not seconds.isdigit() or float(seconds) > LONGEST_WAIT:
+            return None
+        return float(seconds)
+    return 0 if isinstance(cause, HTTPError) else None

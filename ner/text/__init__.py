@@ -1,0 +1,1 @@
+"""Sentences, tags and answers. Pure Python, apart from reading data sets."""

@@ -1,0 +1,176 @@
+"""Place mentions in their sentence: an answer says what it found, a score needs to know where."""
+
+import re
+import unicodedata
+from bisect import bisect_left
+from collections.abc import Iterable
+from functools import cache
+
+Span = tuple[int, int]  # start and end in characters of the sentence
+
+# Characters that people and models write for one another and that NFKD keeps apart.
+LOOKALIKES = str.maketrans(
+    {
+        **dict.fromkeys("‐‒–—―−─", "-"),
+        **dict.fromkeys("∼〜", "~"),
+        **dict.fromkeys("・ᆞ•‧∙⋅", "·"),
+        **dict.fromkeys("‘’‛′", "'"),
+        **dict.fromkeys("“”„‟", '"'),
+        "⁄": "/",
+    }
+)
+WORD_START = re.compile(r"(?<![^\W_])")
+ALONE = re.compile(r"씨|(?!\w)")
+INSIDE_WORD = re.compile(r"(?<=[\dA-Za-z])(?=[\dA-Za-z])")  # inside a number or a Latin word
+
+
+def place_mentions(
+    mentions: list[tuple[str, str]], sentence: str
+) -> tuple[list[Span | None], list[dict]]:
+    """Give each (label, text) its own occurrence, without overlaps; None where none is left.
+
+    Longer mentions choose first. Each takes the best free occurrence (see `list_occurrences`).
+    Among equally good ones it takes the first that keeps the order in which its label's mentions
+    are listed, or else the first.
+
+    Answers may list a repeated name only once. So the rest of the sentence is searched for further
+    occurrences, which are returned second. Measured on 4,000 sentences of KLUE: if gold answers
+    list each name once, 309 of these are right and 15 wrong (F1 0.984 to 0.997); if they list every
+    one, 5 and 14 (F1 0.9991 to 0.9987).
+    """
+    occurrences = list_occurrences({text for _, text in mentions}, sentence)
+    taken = bytearray(len(sentence))
+    spans: list[Span | None] = [None] * len(mentions)
+    placed_by_label: dict[str, list] = {}  # (index, span) of placed mentions, in listed order
+    longest_first = sorted(
+        range(len(mentions)), key=lambda index: -len(normalize(mentions[index][1])[0])
+    )
+    for index in longest_first:
+        label, text = mentions[index]
+        placed = placed_by_label.setdefault(label, [])
+        # The order is kept between the nearest listed neighbors that already have a place.
+        rank = bisect_left(placed, (index,))
+        start = placed[rank - 1][1][1] if rank > 0 else 0
+        end = placed[rank][1][0] if rank < len(placed) else len(sentence)
+        for candidates in occurrences[text]:
+            span = take_free(candidates, start, end, taken)
+            span = span or take_free(candidates, 0, len(sentence), taken)
+            if span:
+                spans[index] = span
+                placed.insert(rank, (index, span))
+                break
+
+    distinct = dict.fromkeys(mentions[index] for index in longest_first)
+    return spans, find_further(distinct, occurrences, sentence, taken)
+
+
+def find_further(
+    mentions: Iterable[tuple[str, str]],
+    occurrences: dict[str, list[list[Span]]],
+    sentence: str,
+    taken: bytearray,
+) -> list[dict]:
+    """Take the free occurrences that no mention claimed and that can hardly be anything else."""
+    further = []
+    for label, text in mentions:
+        for candidates in occurrences[text]:
+            while span := take_free(candidates, 0, len(sentence), taken):
+                if is_unmistakable(sentence, span):
+                    further.append({"label": label, "text": text, "start": span[0], "end": span[1]})
+    return further
+
+
+def take_free(spans: list[Span], start: int, end: int, taken: bytearray) -> Span | None:
+    """Take the first of the sorted `spans` that lies between `start` and `end` and is free.
+
+    Spans that are no longer free are deleted on the way, so each is passed over only once.
+    """
+    position = bisect_left(spans, (start, start))
+    while position < len(spans) and spans[position][1] <= end:
+        first, last = spans[position]
+        if 1 not in taken[first:last]:
+            taken[first:last] = b"\1" * (last - first)
+            return first, last
+        del spans[position]
+    return None
+
+
+def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list[Span]]]:
+    """Where each text occurs, in six groups, best first.
+
+    The first three hold verbatim matches by `rank_place`, the others normalized matches.
+    """
+    normalized, origin = normalize(sentence)
+    occurrences: dict[str, list[list[Span]]] = {}
+    for text in texts:
+        verbatim = find_all(text, sentence)
+        similar = [
+            (origin[start], origin[end - 1] + 1)
+            for start, end in find_all(normalize(text)[0], normalized)
+            # A match must not begin or end inside the expansion of one character.
+            if origin[start - 1] != origin[start] and origin[end - 1] != origin[end]
+        ]
+        occurrences[text] = groups = [[], [], [], [], [], []]
+        for first_group, spans in ((0, verbatim), (3, similar)):
+            for span in spans:
+                groups[first_group + rank_place(sentence, span)].append(span)
+    return occurrences
+
+
+def rank_place(sentence: str, span: Span) -> int:
+    """Rank a place: 0 is a word's start, 1 a doubtful one, 2 the inside of a word.
+
+    A single syllable at a word's start is doubtful unless it stands alone or before 씨: 한 in
+    "한숨 쉬던 한 사람" means the second. On 4,000 sentences this mends 3 of 24 inexact ones.
+    """
+    start, end = span
+    if not WORD_START.match(sentence, start) or INSIDE_WORD.match(sentence, end):
+        return 2
+    return 1 if end - start == 1 and not ALONE.match(sentence, end) else 0
+
+
+def is_unmistakable(sentence: str, span: Span) -> bool:
+    """Whether to tag an occurrence that no answer listed.
+
+    Not a single syllable, because 이 may be a surname but mostly means "this". Not a part of a
+    number or of a Latin word.
+    """
+    start, end = span
+    if INSIDE_WORD.match(sentence, start) or INSIDE_WORD.match(sentence, end):
+        return False
+    return end - start > 1 or sentence[start].isascii()
+
+
+def find_all(text: str, sentence: str) -> list[Span]:
+    """All spans where `text` occurs, overlapping ones included."""
+    spans = []
+    start = sentence.find(text) if text else -1
+    while start >= 0:
+        spans.append((start, start + len(text)))
+        start = sentence.find(text, start + 1)
+    return spans
+
+
+def normalize(text: str) -> tuple[str, list[int]]:
+    """Remove the differences allowed between a mention and its sentence.
+
+    These are white space, case, width, unit signs, jamo, dashes, dots and quotes. Returns the
+    normalized text and the origin of each of its characters in `text`, followed by `len(text)`.
+    Each character is normalized by itself, which is how its origin stays known; as a whole, ㄱㅏ
+    would become the single character 가.
+
+    >>> normalize("5 ㎞")
+    ('5km', [0, 2, 2, 3])
+    """
+    parts = [normalize_character(character) for character in text]
+    origin = [position for position, part in enumerate(parts) for _ in part]
+    return "".join(parts), [*origin, len(text)]
+
+
+@cache
+def normalize_character(character: str) -> str:
+    # NFKD rather than NFKC: a sentence in NFD, as macOS writes it, matches a composed mention.
+    parts = unicodedata.normalize("NFKD", character).casefold().translate(LOOKALIKES)
+    return "".join(
+        part for part in parts if not part.isspace() and unicodedata.category(part) != "Cf"
+    )

@@ -1,0 +1,181 @@
+"""The answer a model learns to write, and how to read what it writes instead.
+
+An answer is a JSON object from label to mentions: `{"PS": ["손흥민"], "LC": ["춘천"]}`.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from ner.text.klue import LABELS
+
+OPENING = re.compile(r"[{\[｛［]")
+MARKS = r"{}\[\],:｛｝［］，："
+QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "＂": "＂", "＇": "＇"}
+
+# A quote ends a string only before punctuation, a fence or the end of the text: models forget to
+# escape the quotes inside a name.
+AFTER_STRING = rf"\s*(?:[{MARKS}]|``|\Z)"
+STRINGS = {
+    opening: re.compile(
+        rf"{opening}((?:[^{closing}\\]|\\.|{closing}(?!{AFTER_STRING}))*){closing}(?={AFTER_STRING})",
+        re.DOTALL,
+    )
+    for opening, closing in QUOTES.items()
+}
+BARE_WORD = re.compile(rf"([^{MARKS}]+)(?=[{MARKS}])")
+COLON = re.compile(r"\s*[:：]")
+NULLS = {"null", "true", "false", "None", "True", "False", "NaN", "Infinity", "-Infinity"}
+
+ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+CONTROL_CHARACTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+LABEL_OF_NAME = {name: label for label, korean in LABELS.items() for name in (label, korean)}
+MAX_DEPTH = 100  # deeper nesting is no answer and would only cost time
+
+
+def write_answer(tokens: Sequence[str], entities: list[tuple[str, int, int]]) -> str:
+    """Write the answer a model should give: each mention as in the sentence, in its order.
+
+    `entities` are (label, first token, token after the last).
+    """
+    answer: dict[str, list[str]] = {}
+    for label, start, end in entities:
+        answer.setdefault(label, []).append("".join(tokens[start:end]))
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def read_answer(answer: str) -> tuple[str, list[tuple[str, str]]]:
+    """Read a model's answer: how it was read, and the (label, text) pairs it lists.
+
+    The first is "json", "repaired", "cut off" or "unreadable"; see `conversion.tag_answer`. Plain
+    JSON is tried first, then the first bracketed value in the text that can be an answer.
+    """
+    try:
+        # Numbers stay text: 1.50 has to be found as written, and a number of 5,000 digits raises.
+        value = json.loads(answer, object_pairs_hook=list, parse_int=str, parse_float=str)
+        if is_answer(value):
+            return "json", list_mentions(value)
+    except (ValueError, RecursionError):
+        pass
+    position = 0
+    while opening := OPENING.search(answer, position):
+        value, position, closed = scan_value(answer, opening.start())
+        if is_answer(value) or not closed:
+            return "repaired" if closed else "cut off", list_mentions(value)
+    return "unreadable", []
+
+
+def is_answer(value: object) -> bool:
+    """Whether a value is an object, a list of objects or empty. "[1]" in prose is none of these."""
+    if not isinstance(value, list):
+        return False
+    items = value + [item for inner in value if isinstance(inner, list) for item in inner]
+    return not items or any(isinstance(item, tuple) for item in items)
+
+
+def scan_value(text: str, position: int) -> tuple[list, int, bool]:
+    """Read the bracketed value that opens at `position`, in one pass, tolerating what JSON forbids.
+
+    Accepts any quotes or none, full-width marks, and missing or extra commas and "]". Objects are
+    read as lists of (key, value) pairs, so a key may occur twice and an unclosed list may run on
+    into the next key. Returns the value, its end, and whether it was closed. If it was not, the
+    string or word that breaks off is dropped.
+    """
+    root: list = []
+    open_values: list[tuple[str, list]] = [("", root)]  # each value's opening mark and items
+    key = None
+    while position < len(text):
+        mark = text[position]
+        position += 1
+        opening, items = open_values[-1]
+        if mark in "{[｛［":
+            if len(open_values) > MAX_DEPTH:
+                break
+            nested: list = []
+            append_value(items, key, nested)
+            open_values.append((mark, nested))
+            key = None
+        elif mark in "}｝":
+            close_object(open_values)
+        elif mark in "]］":
+            if opening in "[［":
+                open_values.pop()
+        elif not (mark.isspace() or mark in ",，:："):
+            atom = STRINGS.get(mark, BARE_WORD).match(text, position - 1)
+            if atom is None:
+                break
+            if colon := COLON.match(text, atom.end()):
+                key = read_atom(atom)
+            else:
+                append_value(items, key, read_atom(atom))
+                key = None
+            position = (colon or atom).end()
+        if len(open_values) == 1:
+            return root[0], position, True
+    return root[0], len(text), False
+
+
+def append_value(items: list, key: str | None, value: object) -> None:
+    items.append(value if key is None else (key, value))
+
+
+def close_object(open_values: list[tuple[str, list]]) -> None:
+    """Close the innermost object, and with it every list inside that was left open."""
+    while len(open_values) > 1:
+        opening, _ = open_values.pop()
+        if opening in "{｛":
+            return
+
+
+def read_atom(atom: re.Match) -> str | None:
+    """The text of a matched string or bare word; None for null and similar words."""
+    if atom.re is BARE_WORD:
+        word = atom[1].strip()
+        return None if word in NULLS else word
+    return ESCAPE.sub(unescape, atom[1])
+
+
+def unescape(escape: re.Match) -> str:
+    if escape[1]:
+        return chr(int(escape[1], 16))
+    return CONTROL_CHARACTERS.get(escape[2], escape[2])
+
+
+def list_mentions(answer: list) -> list[tuple[str, str]]:
+    """List the (label, text) pairs of an answer in its order, under our names for the labels.
+
+    A text's label is the innermost key above it, or, if that is "text", the "label" beside it.
+    """
+    mentions = []
+    pending: list = [("", answer)]  # a stack rather than recursion: JSON may nest deeply
+    while pending:
+        label, value = pending.pop()
+        if isinstance(value, list):
+            fields = dict(item for item in value if isinstance(item, tuple))
+            if "text" in fields and not any(
+                canonical_label(name) in LABELS for name in fields if name
+            ):
+                record_label = fields.get("label")
+                pending.append(
+                    (record_label if isinstance(record_label, str) else label, fields["text"])
+                )
+            else:
+                pending.extend(
+                    item if isinstance(item, tuple) else (label, item) for item in reversed(value)
+                )
+        elif isinstance(value, str) and value.strip() and label:
+            mentions.append((canonical_label(label), join_surrogates(value)))
+    return mentions
+
+
+def canonical_label(name: str) -> str:
+    """Our label for a name in any case or width, or in Korean. Other names stay as they are."""
+    key = unicodedata.normalize("NFKC", name).strip().upper()
+    return LABEL_OF_NAME.get(key, join_surrogates(name))
+
+
+def join_surrogates(text: str) -> str:
+    r"""Join the halves of characters such as \ud83d\ude00. Half a character cannot be saved."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,44 @@
+"""From IOB2 tags to entities and back."""
+
+from collections.abc import Sequence
+
+
+def find_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """List the entities of IOB2 tags as (label, first token, token after the last).
+
+    An I- tag that continues no entity of its label starts none, and it ends the current one.
+
+    >>> find_entities(["B-PS", "I-PS", "I-LC", "O", "B-LC"])
+    [('PS', 0, 2), ('LC', 4, 5)]
+    """
+    entities = []
+    label, start = None, 0
+    for position, tag in enumerate([*tags, "O"]):
+        if label is not None and tag != f"I-{label}":
+            entities.append((label, start, position))
+            label = None
+        if tag.startswith("B-"):
+            label, start = tag.removeprefix("B-"), position
+    return entities
+
+
+def map_characters(tokens: Sequence[str]) -> list[int]:
+    """The token that each character of the sentence belongs to."""
+    return [position for position, token in enumerate(tokens) for _ in token]
+
+
+def write_tags(entities: list[tuple[int, int, str]], tokens: Sequence[str]) -> list[str]:
+    """Write entities as one IOB2 tag a token.
+
+    `entities` are (start, end, label) in characters of the sentence and do not overlap. A token
+    that two entities share goes to the first.
+    """
+    token_of_character = map_characters(tokens)
+    tags = ["O"] * len(tokens)
+    for start, end, label in sorted(entities):
+        prefix = "B-"
+        for position in range(token_of_character[start], token_of_character[end - 1] + 1):
+            if tags[position] == "O":
+                tags[position] = prefix + label
+                prefix = "I-"
+    return tags

@@ -1,0 +1,1 @@
+"""Fine-tuning: from chats to a LoRA adapter."""

@@ -1,0 +1,27 @@
+"""Hash the files of a checkpoint once all of them are written."""
+
+import shutil
+from pathlib import Path
+
+from transformers import TrainerCallback
+
+from ner.files import write_atomically
+from ner.model.process import get_process
+from ner.training.records import HASHES, count_steps, hash_files, list_checkpoints
+
+
+class HashCheckpoint(TrainerCallback):
+    """Completes a checkpoint with its files' hashes. Without them it is incomplete."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        # Trainer keeps the last two checkpoints. Incomplete ones after the resumed one would count.
+        if state.is_world_process_zero:
+            for checkpoint in list_checkpoints(Path(args.output_dir)):
+                if count_steps(checkpoint) > state.global_step:
+                    shutil.rmtree(checkpoint)
+
+    def on_save(self, args, state, control, **kwargs):
+        get_process().wait_for_everyone()  # each writes the state of its own random numbers
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_atomically(folder / HASHES, hash_files(folder))

@@ -1,0 +1,92 @@
+"""Whether this machine can do a run: memory, disk and compiler, before anything is downloaded."""
+
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from transformers import PreTrainedConfig
+
+from ner.cli import InputError
+from ner.files import free_bytes
+from ner.model.device import check_device
+from ner.model.loading import build_empty
+from ner.model.process import get_process
+from ner.training.memory import ChatLengths, estimate_memory, measure_token_cost
+from ner.training.packing import check_packable
+from ner.training.records import list_checkpoints
+from ner.training.settings import TrainingSettings, split_batch
+
+
+def check_machine(
+    settings: TrainingSettings, config: PreTrainedConfig, lora: LoraConfig, lengths: ChatLengths
+) -> None:
+    """Check packing, memory, disk and compiler. Raises InputError.
+
+    `config` is the base model's.
+    """
+    process = get_process()
+    model = build_empty(config)
+    if settings.pack:
+        check_packable(settings.model, model, lengths.longest)
+    batch_size, _ = split_batch(
+        settings.batch_size, settings.gradient_accumulation, process.num_processes
+    )
+    try:
+        cost = measure_token_cost(config, lora, settings.precision)
+        memory = estimate_memory(model, cost, replace(settings, batch_size=batch_size), lengths)
+    except (RuntimeError, NotImplementedError) as error:
+        process.print(
+            f"memory and disk are not checked: {settings.model} cannot run without its weights "
+            f"({error})"
+        )
+    else:
+        # Several processes hold the gradients again, in the buckets where they are summed.
+        buckets = memory["gradients"] if process.num_processes > 1 else 0
+        working_bytes = sum(memory.values()) - memory["base weights"] + buckets
+        check_device(settings.model, model, settings.precision, working_bytes)
+        check_disks(settings, memory["adapter"])
+    check_compiler()
+
+
+def check_disks(settings: TrainingSettings, adapter: float) -> None:
+    """Check the room for everything a run writes. `adapter` is an adapter's size in bytes.
+
+    A checkpoint takes three adapters, because Adam's two moments are in it. Two checkpoints are
+    kept while one is written. With --validation there is the best adapter, twice while it is
+    replaced. Checkpoints of a run to be resumed count as room. Raises InputError.
+    """
+    checkpoints = (12 if settings.validation else 10) * adapter
+    for folder, needed in ((settings.checkpoint_dir, checkpoints), (settings.output_dir, adapter)):
+        existing = [file for path in list_checkpoints(folder) for file in path.iterdir()]
+        room = free_bytes(folder) + sum(file.stat().st_size for file in existing)
+        if needed > room:
+            raise InputError(
+                f"{folder}: the run writes up to {needed / 1e6:,.1f} MB, but the disk has room for "
+                f"{room / 1e6:,.1f} MB. Free some space, or choose another disk: --checkpoint_dir, "
+                "--output_dir"
+            )
+
+
+def check_compiler() -> None:
+    """Check that Triton can build TRL's loss kernel, which CUDA needs at the first step.
+
+    Raises InputError.
+    """
+    if not torch.cuda.is_available():
+        return
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        raise InputError(
+            "No C compiler found. Triton needs one to build the loss kernel: apt-get install gcc"
+        )
+    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
+    if not header.is_file():
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        raise InputError(
+            f"{header} not found. Triton needs it to build the loss kernel: apt-get install "
+            f"{package}"
+        )

@@ -1,0 +1,78 @@
+"""Save a trained adapter, after checking that it is there, is the trained one and has an effect."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from ner.files import replace_folder, write_atomically
+from ner.training.records import RECORD
+from ner.training.trainer import ChatTrainer
+
+
+def save_adapter(trainer: ChatTrainer, run: dict, folder: Path) -> None:
+    """Write adapter, tokenizer and `training.json`, check them, and then replace `folder`."""
+    with replace_folder(folder, "adapter_config.json") as part:
+        trainer.model.save_pretrained(part, save_embedding_layers=False)
+        (part / "README.md").unlink(missing_ok=True)  # PEFT's blank model card
+        trainer.processing_class.save_pretrained(part)
+        record = run | {"steps": trainer.state.global_step, "log": trainer.state.log_history}
+        write_atomically(part / RECORD, json.dumps(record, ensure_ascii=False, indent=2))
+        check_adapter(trainer.model, part, trainer.train_dataset[0])
+    print(f"saved: {folder}")
+
+
+def check_adapter(model: PeftModel, folder: Path, row: dict) -> None:
+    """Read an adapter back. Raises RuntimeError if it is empty, wrong or without effect.
+
+    `row` is an encoded training chat, scored with and without the adapter on the one copy of the
+    base in memory. The saved tensors equal the model's to the bit, so the effect is theirs too.
+    """
+    trained = get_peft_model_state_dict(model, save_embedding_layers=False)
+    saved = load_file(folder / "adapter_model.safetensors")
+    compare_tensors(trained, saved)
+    model.eval()
+    with model.disable_adapter():
+        before = score_answer(model, row)
+    after = score_answer(model, row)
+    if after == before or math.isnan(after):
+        raise RuntimeError(
+            "the adapter does not change the model's answer (log-probability "
+            f"{before:.4f} without it, {after:.4f} with it)"
+        )
+    print(
+        f"adapter: {len(saved)} tensors, read back as trained; mean log-probability of a training "
+        f"answer's tokens: {before:.3f} without the adapter, {after:.3f} with it"
+    )
+
+
+def compare_tensors(trained: dict[str, torch.Tensor], saved: dict[str, torch.Tensor]) -> None:
+    """Check that an adapter was trained and saved as it is. Raises RuntimeError."""
+    untrained = [name for name, tensor in trained.items() if "lora_B" in name and not tensor.any()]
+    if not saved or untrained:
+        raise RuntimeError(
+            f"the adapter is empty: {len(saved)} tensors, of which untrained: {untrained[:3]}"
+        )
+    different = [
+        name
+        for name in trained.keys() | saved.keys()
+        if name not in saved
+        or name not in trained
+        or not torch.equal(saved[name], trained[name].cpu())
+    ]
+    if different:
+        raise RuntimeError(
+            f"{len(different)} saved tensors are not the trained ones, such as {different[0]}"
+        )
+
+
+def score_answer(model: PreTrainedModel, row: dict) -> float:
+    """Mean log-probability of the tokens under the loss."""
+    input_ids = torch.tensor([row["input_ids"]], device=model.device)
+    labels = torch.tensor([row["labels"]], device=model.device)
+    with torch.inference_mode():
+        return -model(input_ids=input_ids, labels=labels).loss.item()

@@ -1,0 +1,232 @@
+"""The report page, opened in a real browser."""
+
+import json
+import re
+
+import pytest
+
+from ner.evaluation.metrics import compute_metrics
+from ner.evaluation.page.render import embed_json, render_page
+from ner.evaluation.page.sentences import KINDS, pack_sentence
+from tests.evaluation.browser import Browser, find_browser
+from tests.evaluation.rows import make_row
+
+MARKUP = (
+    "<script>document.title = 'owned'</script>"
+    "<img src=x onerror=\"document.title = 'owned'\"></pre>"
+)
+SENTENCES = [
+    ("<손흥민:PS>은 <춘천:LC>에서 태어났다.", '{"PS": ["손흥민"], "LC": ["춘천"]}'),
+    ("<손흥민:PS>은 <춘천:LC>에서 자랐다.", '{"PS": ["손흥민"], "OG": ["춘천"]}'),
+    ("<서울대:OG> 정문에서 <세 시:TI>에 만나자.", '{"OG": ["서울대 정문"]}'),
+    ("아무도 없었다.", json.dumps({"PS": [MARKUP], "CV": ["아무"], "QT": ["도"]})),
+    ("<김:PS>씨와 <이:PS>씨", '```json\n{"PS": ["김", "김"]}\n```'),
+    ("<내일:DT> 보자.", '{"DT": ["내일"], "PS": ["보'),
+    ("<내일:DT> 또 보자.", "없음 " * 200),
+    *[(f"<{number}명:QT>이 왔다.", f'{{"QT": ["{number}명"]}}') for number in range(60)],
+]
+SETTINGS = {"model": "some/<model>", "versions": {"torch": "2"}}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    program = find_browser()
+    if program is None:
+        pytest.skip("no Chromium or Chrome on this machine; Debian's package is chromium")
+    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict]:
+    rows = [make_row(number, *sentence) for number, sentence in enumerate(SENTENCES)]
+    for row in rows:
+        row["stopped"] = row["diagnosis"]["read"] != "cut off"
+    return rows
+
+
+@pytest.fixture(scope="module")
+def metrics(rows) -> dict:
+    return compute_metrics(rows)
+
+
+@pytest.fixture(scope="module")
+def address(rows, metrics, tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(render_page(rows, metrics, SETTINGS), encoding="utf-8")
+    return path.as_uri()
+
+
+def read_texts(browser: Browser, selector: str) -> list[str]:
+    """The texts of all elements that a selector finds."""
+    nodes = f"[...document.querySelectorAll({json.dumps(selector)})]"
+    return browser.run(f"{nodes}.map((node) => node.textContent)")
+
+
+def list_shown(browser: Browser) -> list[int]:
+    """The ids of the sentences on the page."""
+    links = read_texts(browser, "#list > li .top a")
+    return [int(text.removeprefix("#")) for text in links]
+
+
+def test_scores_equal_the_metrics(browser, address, metrics):
+    browser.open(address)
+    for name, figures in metrics["scores"].items():
+        f1, element = figures["f1"], f"document.getElementById('{name}')"
+        assert browser.run(f"Number({element}.value)") == f1["value"]
+        words = browser.run(f"{element}.closest('td').textContent").split()
+        assert " ".join(words) == "{value:.4f} {low:.4f} to {high:.4f}".format(**f1)
+    assert browser.run("document.title") == "Named entities: some/<model>"
+
+
+def test_markup_in_settings_is_text(browser, address):
+    browser.open(address)
+    assert read_texts(browser, "h1") == ["some/<model>"]
+    assert read_texts(browser, "#settings dd") == ["some/<model>", '{"torch": "2"}']
+
+
+@pytest.mark.parametrize(
+    "filters, shown",
+    [
+        ("show=wrong", [1, 2, 3, 4, 6]),
+        ("kind=wrong_label", [1]),
+        ("kind=missed&label=TI", [2]),
+        ("kind=missed&label=OG", []),
+        ("label=OG", [1, 2]),
+        ("label=LC%3EOG", [1]),
+        ("kind=unknown_label", [3]),
+        ("kind=not_in_sentence", [3]),
+        ("kind=made_up&label=QT", [3]),
+        ("kind=repeated", [4]),
+        ("kind=repaired", [4]),
+        ("kind=repaired&label=PS", [4]),
+        ("kind=repaired&label=LC", []),
+        ("kind=cut_off", [5]),
+        ("kind=token_limit&show=right", [5]),
+        ("kind=unreadable", [6]),
+        ("q=자랐다", [1]),
+        ("q=ONERROR", [3]),
+        ("q=서울대 정문", [2]),  # verbatim in the answer and in the sentence
+        ("id=5", [5]),
+        ("show=nonsense&kind=missed", [2, 4, 6]),
+    ],
+)
+def test_hash_filters(browser, address, rows, filters, shown):
+    browser.open(f"{address}#{filters}")
+    assert list_shown(browser) == shown
+    assert read_texts(browser, "#count") == [f"{len(shown)} of {len(rows)} sentences"]
+
+
+def test_keyboard_filters_and_writes_the_hash(browser, address):
+    browser.open(address)
+    browser.run("document.querySelector('[name=show]').focus()")
+    browser.press("w", 87, "w")
+    assert browser.run("location.hash") == "#show=wrong"
+    for _ in range(3):
+        browser.press("Tab", 9)
+    browser.call("Input.insertText", text="손흥민")
+    assert list_shown(browser) == [1]
+    query = browser.run("new URLSearchParams(location.hash.slice(1)).get('q')")
+    assert query == "손흥민"
+    assert browser.run("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    browser.press("Tab", 9)
+    browser.press("Enter", 13, "\r")
+    assert browser.run("location.hash") == ""
+    count = f"{len(SENTENCES)} of {len(SENTENCES)} sentences"
+    assert read_texts(browser, "#count") == [count]
+
+
+def test_figure_links_to_its_sentences(browser, address):
+    browser.open(address)
+    browser.run("document.querySelector('a[href=\"#kind=made_up\"]').click()")
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    assert list_shown(browser) == [3]
+    assert browser.run("document.querySelector('[name=kind]').value") == "made_up"
+
+
+def test_sentences_come_in_portions(browser, address):
+    browser.open(address)
+    assert list_shown(browser) == list(range(50))
+    browser.run("document.getElementById('more').click()")
+    assert list_shown(browser) == list(range(len(SENTENCES)))
+    assert browser.run("document.activeElement.querySelector('a').textContent") == "#50"
+    assert browser.run("document.getElementById('more').hidden")
+
+
+def test_entities_are_marked_in_place_with_their_error(browser, address):
+    browser.open(f"{address}#id=1")
+    gold, predicted = read_texts(browser, "#list .line[lang=ko]")
+    assert gold == "손흥민PS은 춘천LC wrong label에서 자랐다."
+    assert predicted == "손흥민PS은 춘천OG wrong label에서 자랐다."
+
+
+def test_markup_in_an_answer_is_text(browser, address, rows):
+    browser.open(f"{address}#id=3")
+    assert read_texts(browser, "#list pre") == [rows[3]["answer"]]
+    assert MARKUP in browser.run("document.querySelector('#list').innerText")
+    assert browser.run("document.querySelectorAll('#list script, #list img').length") == 0
+    assert browser.run("document.title").startswith("Named entities")
+    assert not browser.list_events("Runtime.exceptionThrown")
+    assert not browser.list_events("Log.entryAdded")
+
+
+ATTEMPT = """new Promise((done) => {
+    addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective),
+        { once: true });
+    setTimeout(() => done("nothing was refused"), 5000);
+    %s;
+})"""
+
+
+def test_no_request_leaves_the_page(browser, address):
+    browser.open(address)
+    browser.run("document.getElementById('more').click()")
+    browser.run("new Promise((done) => setTimeout(done, 300))")
+    requests = browser.list_events("Network.requestWillBeSent")
+    assert {event["request"]["url"] for event in requests} == {address}
+    script = "Object.assign(document.createElement('script'), { text: '1' })"
+    for attempt, directive in [
+        ("new Image().src = 'http://localhost/'", "img-src"),
+        ("fetch('http://localhost/').catch(() => 0)", "connect-src"),
+        (f"document.body.append({script})", "script-src-elem"),
+    ]:
+        assert browser.run(ATTEMPT % attempt) == directive
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_is_wider_than_the_window(browser, address, width):
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+    browser.open(address)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_every_count_has_its_sentences(rows, metrics):
+    """The filter finds as many errors of each kind as the error budget counts."""
+    errors = [error[0] for row in rows for error in pack_sentence(row)["errors"]]
+    budget = metrics["budget"].values()
+    kinds = {kind for group in KINDS.values() for kind in group}
+    for kind in kinds - {"token_limit"}:
+        assert errors.count(kind) == sum(counts.get(kind, 0) for counts in budget), kind
+    verdicts = {verdict for counts in budget for verdict in counts}
+    assert verdicts - {"total", "right", "plain_json"} == kinds - {"token_limit"}
+    assert "token_limit" in kinds
+
+
+def test_page_without_settings_is_rendered(rows, metrics):
+    page = render_page(rows, metrics, {})
+    assert "<h1>a model</h1>" in page and "names no settings" in page
+
+
+def test_embedded_json_cannot_end_its_element():
+    value = ["</script><!--<script>", "&lt;", "\u2028\u2029", "\ud800", "손흥민", "😀"]
+    text = embed_json(value)
+    assert not re.search("[<>&\u2028\u2029]", text) and "손흥민" in text
+    assert json.loads(text.encode()) == value

@@ -1,0 +1,80 @@
+"""The predictions file: read back, incomplete, malformed."""
+
+import json
+
+import pytest
+
+from ner.cli import InputError
+from ner.evaluation.predictions import read_answered, read_predictions, retag
+from tests.evaluation.rows import HAND_MADE, SETTINGS, write_predictions
+
+GOOD = {"id": 1, "tokens": ["봄"], "gold": ["B-DT"], "answer": "{}", "stopped": True}
+
+
+def test_predictions_are_read_back_in_the_order_of_their_ids(tmp_path):
+    path = write_predictions(tmp_path / "predictions.jsonl", HAND_MADE[::-1])
+    assert read_predictions(path) == (SETTINGS, HAND_MADE)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 10, 100, -2])
+def test_an_incomplete_last_line_is_ignored(tmp_path, cut):
+    path = write_predictions(tmp_path / "predictions.jsonl", HAND_MADE)
+    content = path.read_bytes()
+    last_line = content.rstrip(b"\n").rindex(b"\n") + 1
+    path.write_bytes(content[: last_line + cut] if cut > 0 else content[:cut])
+    assert read_predictions(path) == (SETTINGS, HAND_MADE[:-1])
+
+
+def test_a_last_line_without_a_line_break_is_read(tmp_path):
+    path = write_predictions(tmp_path / "predictions.jsonl", HAND_MADE)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert read_predictions(path)[1] == HAND_MADE
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        ([GOOD], r'jsonl:1: the first line must be {"settings"'),
+        ([{"settings": {}}, "{", GOOD], "jsonl:2: Expecting"),
+        ([{"settings": {}}, GOOD, ""], "jsonl:3: Expecting"),
+        ([{"settings": {}}, [1]], r"jsonl:2: a sentence needs id \(int\), tokens \(list\)"),
+        (
+            [{"settings": {}}, {**GOOD, "answer": None}],
+            r"jsonl:2: a sentence needs .*answer \(str\)",
+        ),
+        ([{"settings": {}}, {**GOOD, "tokens": [1]}], "jsonl:2: tokens must be strings"),
+        ([{"settings": {}}, {**GOOD, "gold": []}], "jsonl:2: gold must hold one tag a token"),
+        (
+            [{"settings": {}}, {**GOOD, "gold": ["B-XX"]}],
+            "jsonl:2: gold must hold one tag a token, of B-DT",
+        ),
+        (
+            [{"settings": {}}, {**GOOD, "gold": [["O"]]}],
+            "jsonl:2: gold must hold one tag a token, of B-DT",
+        ),
+        ([{"settings": {}}, GOOD, GOOD], "sentence 1 occurs more than once"),
+    ],
+)
+def test_malformed_predictions_are_refused_with_file_and_line(tmp_path, lines, message):
+    path = tmp_path / "predictions.jsonl"
+    texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+    path.write_text("".join(f"{text}\n" for text in texts))
+    with pytest.raises(InputError, match=message):
+        read_predictions(path)
+    with pytest.raises(InputError, match=r"nowhere.jsonl: cannot be read"):
+        read_predictions(tmp_path / "nowhere.jsonl")
+
+
+@pytest.mark.parametrize("content", ["", '{"settings": {}}\n'])
+def test_a_file_without_answers_is_read_but_not_scored(tmp_path, content):
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(content)
+    assert read_predictions(path)[1] == []
+    with pytest.raises(InputError, match="holds no predictions yet"):
+        read_answered(path)
+
+
+def test_retagging_reads_the_answers_again():
+    fields = ("id", "tokens", "gold", "answer", "stopped")
+    rows = [{name: row[name] for name in fields} for row in HAND_MADE]
+    assert retag(rows) == HAND_MADE

@@ -1,0 +1,62 @@
+"""What a report prints and writes."""
+
+import json
+
+import pytest
+
+from ner.cli import InputError
+from ner.evaluation import predictions
+from ner.evaluation.definitions import SCORES
+from ner.evaluation.metrics import compute_metrics
+from ner.evaluation.published import PUBLISHED
+from ner.evaluation.report import report_predictions
+from ner.evaluation.tables import format_budget, format_table
+from tests.evaluation.rows import HAND_MADE, SETTINGS, make_row, write_predictions
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def test_a_file_without_answers_is_not_reported(tmp_path):
+    path = tmp_path / "predictions.jsonl"
+    path.write_text('{"settings": {}}\n')
+    with pytest.raises(InputError, match="holds no predictions yet"):
+        report_predictions(path)
+
+
+def test_another_converter_can_be_tried_on_existing_predictions(tmp_path, capsys, monkeypatch):
+    path = write_predictions(tmp_path / "predictions.jsonl", HAND_MADE)
+    diagnosis = {"read": "json", "mentions": [], "further": []}
+
+    def tag_nothing(answer: str, tokens: list[str]) -> tuple[list[str], dict]:
+        return ["O"] * len(tokens), diagnosis
+
+    monkeypatch.setattr(predictions, "tag_answer", tag_nothing)
+    report_predictions(path)
+    printed = capsys.readouterr().out
+    assert "F1-Score: 0.0000" in printed
+    assert "5 sentences are tagged differently than in the file" in printed
+    assert "With the tags in the file, F1 is 0.5000" in printed
+    assert json.loads((tmp_path / "metrics.json").read_text())["predicted_entities"] == 0
+
+
+def test_predictions_need_no_tags(tmp_path):
+    fields = ("id", "tokens", "gold", "answer", "stopped")
+    rows = [{name: row[name] for name in fields} for row in HAND_MADE]
+    report_predictions(write_predictions(tmp_path / "predictions.jsonl", rows))
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == {"settings": SETTINGS} | compute_metrics(HAND_MADE)
+
+
+@pytest.mark.parametrize("marked", ["아무도 없다", "", "<봄:DT>"])
+def test_tables_can_be_empty(marked):
+    rows = [make_row(0, marked, {})]
+    assert "F1-Score: 0.0000" in format_table(rows)
+    assert format_budget(compute_metrics(rows))
+
+
+def test_published_results_name_their_sentences():
+    for result in PUBLISHED:
+        assert result["score"] in SCORES and 0 < result["value"] < 1
+        assert result["measured_on"] and result["source"]
+    figures = {(result["score"], result["value"]) for result in PUBLISHED}
+    assert figures >= {("klue_entity", 0.8611), ("klue_character", 0.9186), ("seqeval", 0.7129)}

@@ -1,0 +1,69 @@
+"""A base model is checked before its download, against a hub on loopback with the real client."""
+
+import json
+
+import pytest
+
+from ner.model.names import EXAONE
+from tests.loopback_hub import TOKENS, LoopbackHub, run_python
+
+FIND_BASE = """
+import collections, json, os, shutil, sys
+from ner.cli import InputError
+from ner.model.hub import find_base
+
+for token, free, *base in json.loads(sys.argv[1]):
+    os.environ["HF_TOKEN"] = token
+    usage = collections.namedtuple("usage", "total used free")(9e9, 1e9, free)
+    shutil.disk_usage = lambda path: usage
+    try:
+        print("revision", find_base(*base).revision)
+    except InputError as error:
+        print(error)
+"""
+
+
+@pytest.fixture
+def hub():
+    with LoopbackHub(TOKENS) as hub:
+        files = {"config.json": b"{}", "model.safetensors": b"\0" * 3_000_000}
+        hub.add_repo(EXAONE, files, gated=True)
+        hub.repos[EXAONE]["granted"].add("alice")
+        yield hub
+
+
+def test_base_is_checked_before_it_is_downloaded(hub, tmp_path):
+    cases = [
+        ("hf_bob", 9e9, EXAONE),
+        ("", 9e9, EXAONE),
+        ("hf_wrong", 9e9, EXAONE),
+        ("hf_alice", 9e9, "alice/nothing"),
+        ("hf_alice", 9e9, EXAONE, "v9"),
+        ("hf_alice", 2e6, EXAONE),
+        ("hf_alice", 9e9, EXAONE),
+    ]
+    done = run_python(hub, tmp_path, None, "-c", FIND_BASE, json.dumps(cases))
+    gated, anonymous, wrong, unknown, no_revision, no_room, good = done.stdout.splitlines()
+    assert [path for _, path, _ in hub.requests if path.endswith("/auth-check")]
+    assert gated == anonymous
+    assert gated == (
+        f"{EXAONE} is gated and this machine has no access to it. Accept its terms on "
+        f"{hub.url}/{EXAONE}, then log in: hf auth login"
+    )
+    assert wrong == (
+        "the hub rejects this machine's token. Log in again (hf auth login) or renew HF_TOKEN"
+    )
+    assert unknown.startswith("alice/nothing: no such folder, and no such repository that this")
+    assert no_revision == f"{EXAONE} has no such revision. See {hub.url}/{EXAONE}/commits"
+    assert no_room.startswith(f"{EXAONE}: 3.0 MB to download, but")
+    assert "2.0 MB free" in no_room
+    assert good == f"revision {hub.repos[EXAONE]['commits'][-1]['oid']}"
+    content = [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
+    assert not content
+
+
+def test_server_error_is_reported_as_one(hub, tmp_path):
+    hub.fail_next("GET", "/api/models/", status=500, times=9)
+    cases = [("hf_alice", 9e9, EXAONE)]
+    done = run_python(hub, tmp_path, None, "-c", FIND_BASE, json.dumps(cases))
+    assert "the hub answered with an error (500)" in done.stdout

@@ -1,0 +1,124 @@
+"""The card: read back as it was meant, the same every time, and without private names."""
+
+import json
+
+from jinja2 import Environment
+from jinja2.meta import find_undeclared_variables
+
+import evaluate_hub
+from ner.evaluation.definitions import SCORES
+from ner.model.adapter import read_prompt_name
+from ner.publishing import card as card_module
+from ner.publishing.card import build_card
+from ner.text.prompts import SYSTEM_PROMPTS
+from tests.publishing.helpers import BASE, build_metrics, change_json, read_card, write_published
+
+
+def test_card_is_read_back_as_it_was_meant(folder, tmp_path):
+    source = {"dataset": "klue/klue", "split": "train", "revision": "f00d"}
+    source |= {"prompt": "strict", "chats": 21008}
+    record = json.loads((folder / "training.json").read_text())
+    settings = record["settings"] | {"adapter": str(folder), "optim": "paged_adamw_32bit"}
+    change_json(folder / "training.json", data={"sha256": "0", "source": source}, settings=settings)
+    written = build_card("alice/EXAONE-NER", folder, BASE, True, build_metrics(folder))
+    card = read_card(str(written), tmp_path)
+
+    data = card.data.to_dict()
+    index = data.pop("model-index")
+    assert data == {
+        "base_model": BASE,
+        "base_model_relation": "adapter",
+        "library_name": "peft",
+        "license": "other",
+        "license_name": "exaone",
+        "license_link": "LICENSE",
+        "language": "ko",
+        "tags": ["lora", "named-entity-recognition"],
+        "datasets": ["klue/klue"],
+        "pipeline_tag": "text-generation",
+        "system_prompt": "strict",
+    }
+    assert index[0]["name"] == card.data.model_name == "EXAONE-NER"
+    results = card.data.eval_results
+    scores = {result.metric_name: (result.metric_value, result.metric_args) for result in results}
+    assert scores["seqeval, micro, f1"] == (0.6667, {"interval_95": [0.0, 1.0]})
+    assert len(scores) == len(SCORES) + 2
+    measured_on = (results[0].dataset_type, results[0].dataset_split, results[0].dataset_revision)
+    assert measured_on == ("klue/klue", "validation", "abc")
+
+    text = card.content
+    assert text.count("\n# EXAONE-NER\n") == 1
+    assert SYSTEM_PROMPTS["strict"] in text
+    assert "[|assistant|]\n````" in text
+    assert "| seqeval, micro | 0.6667 | 0.0000 – 1.0000 |" in text
+    assert "2 sentences of the validation split of klue/klue (revision abc), with" in text
+    assert "with the project's `strict` prompt and the base model in nf4" in text
+    assert "| `optim` | paged_adamw_32bit |" in text
+    assert "| `lora_r` | 32 |" in text
+    assert "peft 0." in text
+    assert "revision f00d, 21,008 sentences of its train split, CC BY-SA 4.0)" in text
+    assert "have not run any of the following" in text
+    assert "for research only" in text
+    assert 'begins with "EXAONE"' in text
+    assert str(folder) not in text
+    assert "`adapter`" not in text
+
+
+def test_card_is_the_same_every_time(folder):
+    cards = [str(build_card("alice/EXAONE-a", folder, BASE, True, None)) for _ in range(2)]
+    assert cards[0] == cards[1]
+
+
+def test_local_corpus_is_not_named(folder, tmp_path):
+    card = read_card(str(build_card("alice/EXAONE-a", folder, BASE, True, None)), tmp_path)
+    assert card.data.datasets is None
+    assert "data/sample" not in card.content
+
+
+def test_card_without_a_record_of_the_training(folder):
+    (folder / "training.json").unlink()
+    card = str(build_card("alice/EXAONE-a", folder, BASE, True, None))
+    assert "Not recorded." in card
+    assert "The prompt used in training is not recorded." in card
+
+
+def test_earlier_adapter_is_on_the_card(folder):
+    change_json(folder / "training.json", adapter={"sha256": "c0ffee"}, steps=1313)
+    card = str(build_card("alice/EXAONE-a", folder, BASE, True, None))
+    assert "1,313 steps, from an earlier adapter (fingerprint c0ffee)." in card
+
+
+def test_card_of_another_base(folder):
+    card = build_card("alice/a", folder, "google/gemma-3-270m-it", False, None)
+    assert card.data.license is None
+    text = str(card)
+    assert "EXAONE's own names" not in text
+    assert "vllm" not in text
+    assert "See the license of [google/gemma-3-270m-it]" in text
+
+
+def test_revision_of_the_base_is_on_the_card(folder):
+    assert f'base = Base("{BASE}")' in str(build_card("me/EXAONE-a", folder, BASE, True, None))
+    change_json(folder / "adapter_config.json", revision="f00d")
+    card = str(build_card("me/EXAONE-a", folder, BASE, True, None))
+    assert f'base = Base("{BASE}", "f00d")' in card
+
+
+def test_prompt_travels_with_the_card(folder, tmp_path):
+    change_json(folder / "training.json", data={"source": {"prompt": "strict", "revision": None}})
+    strict = write_published(folder, tmp_path / "strict")
+    assert read_prompt_name(folder) == read_prompt_name(strict) == "strict"
+    assert evaluate_hub.choose_prompt(None, strict) == "strict"
+    (strict / "README.md").write_text("---\nsystem_prompt: unheard_of\n---\n")
+    assert evaluate_hub.choose_prompt(None, strict) == "basic"
+
+
+def test_template_uses_only_the_values_it_is_given(folder, monkeypatch):
+    """Jinja renders an unknown name as nothing, without an error."""
+    given = {}
+    monkeypatch.setattr(
+        card_module.ModelCard, "from_template", lambda data, **values: given.update(values)
+    )
+    build_card("alice/EXAONE-a", folder, BASE, True, None)
+    used = find_undeclared_variables(Environment().parse(card_module.TEMPLATE.read_text()))
+    assert used - {"card_data"} == given.keys() - {"template_path"}

@@ -1,0 +1,97 @@
+import argparse
+
+import pytest
+
+from ner.cli import (
+    InputError,
+    build_parser,
+    describe_changes,
+    fraction,
+    non_negative_float,
+    positive_int,
+    run_script,
+)
+
+
+def test_input_error_ends_with_its_message():
+    def main():
+        raise InputError("train.txt:3: expected something else")
+
+    with pytest.raises(SystemExit) as stop:
+        run_script(main)
+    # With a text as its code, Python prints the text and exits with 1.
+    assert stop.value.code == "error: train.txt:3: expected something else"
+
+
+def test_ctrl_c_ends_without_a_traceback(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        run_script(main)
+    assert stop.value.code == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_the_message_it_carries(capsys):
+    def main():
+        raise KeyboardInterrupt("continue with --resume")
+
+    with pytest.raises(SystemExit):
+        run_script(main)
+    assert capsys.readouterr().err == "\nstopped: continue with --resume\n"
+
+
+def test_other_errors_keep_their_traceback():
+    def main():
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError):
+        run_script(main)
+
+
+def test_help_shows_the_docstring_as_written():
+    docstring = "Step 0: rest.\n\nReads nothing.\n\n    python rest.py\n"
+    assert docstring in build_parser(docstring).format_help()
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (positive_int, "1", 1),
+        (non_negative_float, "0", 0.0),
+        (non_negative_float, "2e-4", 0.0002),
+        (fraction, "0", 0.0),
+        (fraction, "0.99", 0.99),
+    ],
+)
+def test_numbers_within_their_range(parse, text, value):
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "text"),
+    [
+        (positive_int, "0"),
+        (positive_int, "-3"),
+        (positive_int, "1.5"),
+        (non_negative_float, "-0.1"),
+        (non_negative_float, "nan"),
+        (fraction, "1"),
+        (fraction, "-0.1"),
+        (fraction, "nan"),
+    ],
+)
+def test_numbers_outside_their_range(parse, text):
+    with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+        parse(text)
+
+
+def test_changed_settings_are_listed():
+    before = {"seed": 42, "lora_r": 32, "loss": "answer"}
+    now = {"seed": 42, "lora_r": 8, "prompt": "basic"}
+    assert describe_changes(before, now) == [
+        "lora_r: was 32, now 8",
+        "loss: was answer, now None",
+        "prompt: was None, now basic",
+    ]

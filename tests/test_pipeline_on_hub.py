@@ -1,0 +1,130 @@
+"""The whole pipeline against a hub on loopback: an adapter there and back, a base that moves on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from tests.helpers import ROOT, SAMPLE
+from tests.loopback_hub import TOKENS, LoopbackHub, add_base, run_python
+from tests.publishing.helpers import PUBLISHED_FILES
+
+SENTENCE = "손흥민은 춘천에서 태어났다."
+
+
+@pytest.fixture
+def hub(stand_in):
+    with LoopbackHub(TOKENS) as hub:
+        add_base(hub, stand_in)
+        yield hub
+
+
+def run_script(hub, folder, name, *arguments, **environment):
+    """Run a script as alice, successfully."""
+    script = ROOT / f"{name}.py"
+    done = run_python(hub, folder, "hf_alice", script, *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def evaluate(hub, tmp_path, adapter: str | Path, output_dir: str) -> dict:
+    data = ["--dataset", SAMPLE, "--split", "train", "--num_samples", "24"]
+    output = ["--output_dir", output_dir]
+    run_script(hub, tmp_path, "evaluate_hub", "--adapter", adapter, *data, *output)
+    return json.loads((tmp_path / output_dir / "metrics.json").read_text())
+
+
+def read_code(card: ModelCard) -> str:
+    return card.content.split("```python\n")[1].split("```")[0]
+
+
+def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, stand_in, chats_file):
+    """Evaluated, published with its scores, deleted here and evaluated from there.
+
+    Then the card's lines run, and the adapter is trained further.
+    """
+    local = tmp_path / "EXAONE-adapter"
+    shutil.copytree(adapter, local)
+    before = evaluate(hub, tmp_path, local, "before")
+    names = ["--adapter", local, "--base_model", "alice/EXAONE-base", "--tag", "v1"]
+    metrics = ["--metrics", tmp_path / "before" / "metrics.json"]
+    uploaded = run_script(hub, tmp_path, "upload_hub", *names, *metrics)
+    assert f"uploaded: {hub.url}/alice/EXAONE-adapter at " in uploaded.stdout
+    assert "tag v1" in uploaded.stdout
+    repo = hub.repos["alice/EXAONE-adapter"]
+    assert repo["private"]
+    assert repo["tags"] == {"v1": repo["branches"]["main"]}
+    assert repo["files"].keys() - {".gitattributes"} == set(PUBLISHED_FILES)
+    shutil.rmtree(local)
+
+    after = evaluate(hub, tmp_path, "EXAONE-adapter", "after")
+    assert after["settings"]["adapter_sha256"] == before["settings"]["adapter_sha256"]
+    assert {**after, "settings": None} == {**before, "settings": None}
+    assert after["scores"]["seqeval"]["f1"]["value"] == 1
+    (tmp_path / "README.md").write_bytes(repo["files"]["README.md"])
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.base_model == "alice/EXAONE-base"
+    assert card.data.model_name == "EXAONE-adapter"
+    precision = before["scores"]["seqeval"]["precision"]["value"]
+    assert card.data.eval_results[0].metric_value == round(precision, 4)
+
+    code = read_code(card)
+    assert code.count(SENTENCE) == 1
+    assert len(code.splitlines()) == 13
+    assert max(map(len, code.splitlines())) <= 100
+    _, sentence, answer = json.loads(chats_file.read_text().splitlines()[0])["messages"]
+    code = code.replace(SENTENCE, sentence["content"])
+    done = run_python(hub, tmp_path, "hf_alice", "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == answer["content"] + "[|endofturn|]"
+
+    further = tmp_path / "EXAONE-further"
+    training = ["--data", chats_file, "--max_steps", "1", "--learning_rate", "0"]
+    output = ["--output_dir", further]
+    run_script(hub, tmp_path, "train", "--adapter", "EXAONE-adapter@v1", *training, *output)
+    weights = (further / "adapter_model.safetensors").read_bytes()
+    assert weights == (adapter / "adapter_model.safetensors").read_bytes()
+    assert json.loads((further / "training.json").read_text())["base"] == {
+        "name": "alice/EXAONE-base",
+        "revision": hub.repos["alice/EXAONE-base"]["branches"]["main"],
+    }
+
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 20
+    assert not [
+        content for content in [*written, *repo["files"].values()] if b"hf_alice" in content
+    ]
+
+
+def test_base_of_the_hub_serves_offline_afterwards_and_stays_at_its_commit(
+    hub, tmp_path, stand_in, chats_file
+):
+    """Trained online, and the branch moves on.
+
+    Then resumed and evaluated without a network, from the cache and the same commit.
+    """
+    commit = hub.repos["alice/EXAONE-base"]["commits"][-1]["oid"]
+    folder = tmp_path / "EXAONE-adapter"
+    train = [
+        *("--model", "alice/EXAONE-base", "--data", chats_file, "--output_dir", "EXAONE-adapter"),
+        *("--max_steps", "4", "--save_steps", "2"),
+        *("--batch_size", "4", "--gradient_accumulation", "1"),
+    ]
+    run_script(hub, tmp_path, "train", *train)
+    weights = (folder / "adapter_model.safetensors").read_bytes()
+    assert json.loads((folder / "adapter_config.json").read_text())["revision"] == commit
+
+    hub.commit("alice/EXAONE-base", {"config.json": b"{}"})
+    run_script(hub, tmp_path, "train", *train, "--resume")
+    assert (folder / "adapter_model.safetensors").read_bytes() == weights
+    before = len(hub.requests)
+    evaluation = [
+        *("--adapter", "EXAONE-adapter", "--dataset", SAMPLE),
+        *("--num_samples", "4", "--max_new_tokens", "8"),
+    ]
+    run_script(hub, tmp_path, "evaluate_hub", *evaluation, HF_HUB_OFFLINE="1")
+    with (tmp_path / "evaluation" / "predictions.jsonl").open() as predictions:
+        assert json.loads(predictions.readline())["settings"]["revision"] == commit
+    assert len(hub.requests) == before

@@ -1,0 +1,237 @@
+import json
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ner.text.alignment import normalize
+from ner.text.conversion import tag_answer
+from ner.text.klue import LABELS, TAGS
+from ner.text.tags import find_entities, write_tags
+
+SENTENCE = "손흥민은 7일 춘천에서 태어났다"
+
+
+@pytest.mark.parametrize(
+    ("read", "answer", "entities"),
+    [
+        ("json", '{"PS": ["손흥민"], "LC": ["춘천"]}', [("PS", 0, 3), ("LC", 8, 10)]),
+        ("repaired", "{'LC': '춘천', 'PS': '손흥민'}", [("PS", 0, 3), ("LC", 8, 10)]),
+        ("cut off", '{"PS": ["손흥민"], "LC": ["춘', [("PS", 0, 3)]),
+        ("unreadable", "손흥민, 춘천", []),
+    ],
+)
+def test_every_reading_ends_in_tags(read, answer, entities):
+    tags, diagnosis = tag_answer(answer, list(SENTENCE))
+    assert find_entities(tags) == entities
+    assert diagnosis["read"] == read
+
+
+def test_unreadable_answer_has_an_empty_diagnosis():
+    tags, diagnosis = tag_answer("없습니다", list("손흥민"))
+    assert tags == ["O", "O", "O"]
+    assert diagnosis == {"read": "unreadable", "mentions": [], "further": []}
+
+
+def test_unknown_labels_are_reported_but_not_tagged():
+    answer = '{"EVENT": ["손흥민"], "LC": ["춘천"], "PS-B": ["7일"]}'
+    tags, diagnosis = tag_answer(answer, list(SENTENCE))
+    assert find_entities(tags) == [("LC", 8, 10)]
+    statuses = [mention["status"] for mention in diagnosis["mentions"]]
+    assert statuses == ["unknown label", "placed", "unknown label"]
+
+
+def test_diagnosis_has_the_status_of_each_mention():
+    tokens = list("손흥민은 춘천 사람, 춘천에 산다")
+    answer = '{"PS": ["손흥민", "이강인"], "LC": ["춘천"], "X": ["서울"]}'
+    tags, diagnosis = tag_answer(answer, tokens)
+    assert tags == write_tags([(0, 3, "PS"), (5, 7, "LC"), (12, 14, "LC")], tokens)
+    assert diagnosis == {
+        "read": "json",
+        "mentions": [
+            {"label": "PS", "text": "손흥민", "status": "placed", "start": 0, "end": 3},
+            {"label": "PS", "text": "이강인", "status": "not found"},
+            {"label": "LC", "text": "춘천", "status": "placed", "start": 5, "end": 7},
+            {"label": "X", "text": "서울", "status": "unknown label"},
+        ],
+        "further": [{"label": "LC", "text": "춘천", "start": 12, "end": 14}],
+    }
+
+
+def test_bare_numbers_are_placed():
+    _, diagnosis = tag_answer('{"QT": 1.50, "DT": [2014]}', list("2014년 1.50점"))
+    assert diagnosis["mentions"] == [
+        {"label": "QT", "text": "1.50", "status": "placed", "start": 6, "end": 10},
+        {"label": "DT", "text": "2014", "status": "placed", "start": 0, "end": 4},
+    ]
+
+
+# Each sentence, written for this test, repeats a failure that the post printed.
+@pytest.mark.parametrize(
+    ("sentence", "answer", "expected"),
+    [
+        (
+            "김연아는 3일 밤 캐나다 밴쿠버 퍼시픽 콜리시엄에서 1500m를 뛰었다",
+            {
+                "PS": ["김연아"],
+                "DT": ["3일"],
+                "LC": ["캐나다 밴쿠버 퍼시픽 콜리시엄"],
+                "TI": ["밤"],
+                "QT": ["1500m"],
+            },
+            "PS:김연아 DT:3일 TI:밤 LC:캐나다 밴쿠버 퍼시픽 콜리시엄 QT:1500m",
+        ),
+        (
+            "일본 정부는 도쿄항을 닫았다",
+            {"OG": ["일본 정부"], "LC": ["도쿄항"]},
+            "OG:일본 정부 LC:도쿄항",
+        ),
+        (
+            "전반 9분까지 6.4㎞를 뛰었다",
+            {"TI": ["전반 9분"], "QT": ["6.4km"]},
+            "TI:전반 9분 QT:6.4㎞",
+        ),
+        (
+            "전반 9분까지 6.4km를 뛰었다",
+            {"TI": ["전반9분"], "QT": ["6.4 ㎞"]},
+            "TI:전반 9분 QT:6.4km",
+        ),
+        ("월요일엔 10m, 화요일엔 20m", {"QT": ["10m", "20m"]}, "QT:10m QT:20m"),
+        ("영하 3℃, Canon 카메라", {"QT": ["3°C"], "OG": ["CANON"]}, "QT:3℃ OG:Canon"),
+        ("8점 준다 8점!", {"QT": ["8점", "8점"]}, "QT:8점 QT:8점"),
+        ("8점 준다 8점!", {"QT": ["8점"]}, "QT:8점 QT:8점"),
+        # A mention is tagged with its particle: only the model can know where the name ends.
+        ("앨리스의 하루", {"PS": ["앨리스의"]}, "PS:앨리스의"),
+        # With another particle it is not in the sentence. A guess would hide the model's mistake.
+        ("앨리스의 하루", {"PS": ["앨리스는"]}, ""),
+        ("하루에 한번씩 본다", {"DT": ["매일"], "QT": ["한번"]}, "QT:한번"),
+    ],
+)
+def test_mentions_that_the_post_lost(sentence, answer, expected):
+    tags, _ = tag_answer(json.dumps(answer, ensure_ascii=False), list(sentence))
+    entities = [f"{label}:{sentence[start:end]}" for label, start, end in find_entities(tags)]
+    assert " ".join(entities) == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "answer", "tags"),
+    [
+        (
+            ["손흥민은", " ", "춘천", "에서"],
+            {"PS": ["손흥민"], "LC": ["춘천"]},
+            ["B-PS", "O", "B-LC", "O"],
+        ),
+        (["손흥", "민", "", "은"], {"PS": ["손흥민"]}, ["B-PS", "I-PS", "O", "O"]),
+        (["손", "", "흥민"], {"PS": ["손흥민"]}, ["B-PS", "I-PS", "I-PS"]),
+        (["한국과일본", "은행"], {"LC": ["한국"], "OG": ["일본은행"]}, ["B-LC", "B-OG"]),
+        (["한국과일본"], {"LC": ["한국"], "OG": ["일본"]}, ["B-LC"]),
+        ([], {"PS": ["손흥민"]}, []),
+        ([""], {"PS": ["손흥민"]}, ["O"]),
+    ],
+)
+def test_each_token_gets_one_tag(tokens, answer, tags):
+    assert tag_answer(json.dumps(answer), tokens)[0] == tags
+
+
+# Properties of any answer
+
+SNIPPETS = [
+    *('{"PS": ["', '"], "LC": ["', '"]}', "```json\n", "```", '"text": ', '"label": ', "null"),
+    *("{", "}", "[", "]", '"', "'", ":", ",", "\\", "\\u", "：", "｛", "“", "”", " ", "\n"),
+    *("손흥민", "5㎞", "ㅋ", "한", "12", "PS", "사람", "\ud800"),
+]
+noise = st.text() | st.lists(st.sampled_from(SNIPPETS), max_size=30).map("".join)
+words = st.sampled_from(["손흥민", "5㎞", "ㅋ", "한", " ", "12", "a", "㈜", "é"])
+tokens_of_any_length = st.lists(words | st.text(max_size=3))
+keys = st.sampled_from([*LABELS, "text", "label", "ps", "사람", "X"])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | noise,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def is_well_formed(tags: list[str]) -> bool:
+    if not set(tags) <= set(TAGS):
+        return False
+    pairs = pairwise(["O", *tags])
+    return all(before[1:] == tag[1:] for before, tag in pairs if tag.startswith("I-"))
+
+
+@settings(deadline=None)
+@given(answer=noise, tokens=tokens_of_any_length)
+def test_no_string_raises_and_tags_are_well_formed(answer, tokens):
+    tags, diagnosis = tag_answer(answer, tokens)
+    assert len(tags) == len(tokens)
+    assert is_well_formed(tags)
+    json.dumps(diagnosis, ensure_ascii=False).encode()
+
+
+@settings(deadline=None)
+@given(value=json_values, tokens=tokens_of_any_length)
+def test_spans_hold_their_text_and_do_not_overlap(value, tokens):
+    sentence = "".join(tokens)
+    tags, diagnosis = tag_answer(json.dumps(value), tokens)
+    assert is_well_formed(tags)
+    entities = [found for found in diagnosis["mentions"] + diagnosis["further"] if "start" in found]
+    for entity in entities:
+        span = sentence[entity["start"] : entity["end"]]
+        assert normalize(span)[0] == normalize(entity["text"])[0]
+    entities.sort(key=lambda entity: entity["start"])
+    assert all(before["end"] <= after["start"] for before, after in pairwise(entities))
+
+
+@settings(deadline=None)
+@given(
+    answer=noise | json_values.map(json.dumps) | json_values.map(str),
+    tokens=tokens_of_any_length,
+    before=st.sampled_from(["", " ", "\n\n", "\u3000"]),
+    after=st.sampled_from(["", " ", "\r\n"]),
+)
+def test_white_space_and_fences_change_nothing(answer, tokens, before, after):
+    tags, diagnosis = tag_answer(answer, tokens)
+    del diagnosis["read"]
+    variants = [
+        before + answer + after,
+        f"{before}```json\n{answer}{after}\n```",
+        f"```\n{answer}",
+        f"{answer}\n```",
+    ]
+    for variant in variants:
+        other_tags, other_diagnosis = tag_answer(variant, tokens)
+        del other_diagnosis["read"]
+        assert (other_tags, other_diagnosis) == (tags, diagnosis)
+
+
+# Time: answers of 200,000 characters and other extremes
+
+UNITS = ['"', "{", "[", "[1]", '{"PS":', '"a" ', "\\", "a", " ", "'a':", '"PS": ["손흥민"], ']
+TEXT = "손흥민은 5㎞"
+MENTIONS = json.dumps({"QT": [f"{number}명" for number in range(20_000)]}, ensure_ascii=False)
+ONE_MENTION = json.dumps({"PS": ["가"] * 20_000})
+NUMBERS = "".join(f"{number}명 " for number in range(2_000))
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        *(
+            pytest.param((unit * 200_000)[:200_000], TEXT, id=f"200,000 of {unit!r}")
+            for unit in UNITS
+        ),
+        pytest.param('{"PS": ["' + ('"a ' * 70_000), TEXT, id="an unclosed string"),
+        pytest.param('{"PS": ["a"' + " " * 200_000 + "b", TEXT, id="much white space"),
+        pytest.param("{" * 50_000 + "}" * 50_000, TEXT, id="50,000 braces"),
+        pytest.param('{"PS":' * 30_000 + "1" + "}" * 30_000, TEXT, id="30,000 nested objects"),
+        pytest.param(MENTIONS, TEXT, id="20,000 different mentions"),
+        pytest.param(ONE_MENTION, "가" * 10_000, id="20,000 times one mention, all overlapping"),
+        pytest.param(MENTIONS[:10_000], NUMBERS, id="10,000 against 10,000"),
+    ],
+)
+def test_no_answer_takes_long(answer, sentence):
+    tokens = list(sentence)
+    start = time.process_time()
+    tag_answer(answer, tokens)
+    assert time.process_time() - start < 1
