@@ -1,4 +1,4 @@
-"""Step 1: turn KLUE-NER into training chats. Also the way back, from an answer to tags.
+"""Step 1: turn KLUE-NER into training chats, and answers back into tags.
 
 Reads KLUE-NER from the Hugging Face Hub, a local folder in the hub's layout, or a folder with
 `train.txt` and `validation.txt` in KLUE's notation, one sentence a line:
@@ -39,7 +39,8 @@ def bio_to_json(
 ) -> tuple[str, str]:
     """Turn a tagged sentence into the text a model reads and the answer it learns to write.
 
-    The answer is a JSON object from label to mentions, each as in the sentence and in its order.
+    The answer is a JSON object from label to mentions, as they are in the sentence and in the
+    sentence's order.
     Raises ValueError if tokens and tags differ in number, or if a tag is not in `id2label`.
 
     >>> bio_to_json(list("손흥민은"), [6, 7, 7, 12], id2label)
@@ -94,7 +95,8 @@ def list_first(rows: list[str], limit: int = 20) -> str:
     """The first few row numbers, to end a line."""
     if not rows:
         return ""
-    return f": rows {', '.join(rows[:limit])}{', …' if len(rows) > limit else ''}"
+    more = ", …" if len(rows) > limit else ""
+    return f": rows {', '.join(rows[:limit])}{more}"
 
 
 def preprocessing_data(
@@ -109,6 +111,9 @@ def preprocessing_data(
     Beside it, `train.source.json` records the data set, its revision, the prompt and the SHA-256 of
     the chats.
     """
+    output = Path(output)
+    check_writable(output)
+    # Imported here, because `--help` and a wrong path should not wait for it.
     from ner.text.corpus import (
         describe_overlap,
         find_revision,
@@ -117,8 +122,6 @@ def preprocessing_data(
         sample_rows,
     )
 
-    output = Path(output)
-    check_writable(output)
     rows = sample_rows(load_split(dataset, "train"), num_samples, seed)
     id2label = get_id2label(rows)
     chats = create_chat_dataset(rows, id2label, SYSTEM_PROMPTS[prompt])
@@ -167,7 +170,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="use only N sentences, drawn with --seed (default: all)",
     )
-    parser.add_argument("--seed", type=int, default=42, help="seed")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the sample")
     return parser.parse_args(argv)
 
 

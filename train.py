@@ -31,189 +31,102 @@ from ner.training.records import (
 )
 from ner.training.settings import (
     CHATS_PER_STEP,
-    NEW_LORA,
     OPTIMIZERS,
     SCHEDULERS,
     TARGETS,
     complete_settings,
 )
 
+NEW_LORA = {"lora_targets": "all", "lora_r": 32, "lora_alpha": 16, "lora_dropout": 0.05}
+
 
 def add_file_flags(parser: argparse.ArgumentParser) -> None:
-    files = parser.add_argument_group("files")
-    files.add_argument(
-        "--data", type=Path, default=Path("data/train.jsonl"), metavar="FILE", help="chats"
-    )
-    files.add_argument(
-        "--validation",
-        type=positive_int,
-        default=0,
-        metavar="N",
-        help="hold out N chats, score them at every checkpoint and keep the best adapter "
-        "(default: none)",
-    )
-    files.add_argument(
-        "--output_dir",
-        type=Path,
-        default=Path(ADAPTER),
-        metavar="DIR",
-        help="where to write the adapter; replaces an adapter there",
-    )
-    files.add_argument(
-        "--checkpoint_dir",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="checkpoints and TensorBoard logs",
-    )
-    files.add_argument(
-        "--save_steps", type=positive_int, default=500, metavar="N", help="steps a checkpoint"
-    )
-    files.add_argument(
-        "--logging_steps", type=positive_int, default=50, metavar="N", help="steps a log line"
-    )
-    files.add_argument(
-        "--resume", action="store_true", help="continue from the last complete checkpoint"
-    )
-    files.add_argument(
-        "--plan", action="store_true", help="print the memory that training takes, and stop"
-    )
+    flag = parser.add_argument_group("files").add_argument
+    flag("--data", type=Path, default=Path("data/train.jsonl"), help="the chats of step 1")
+    flag("--output_dir", type=Path, default=Path(ADAPTER), help="adapter; an old one is replaced")
+    flag("--checkpoint_dir", type=Path, default=Path("results"), help="checkpoints and logs")
+    flag("--save_steps", type=positive_int, default=500, help="steps between checkpoints")
+    flag("--logging_steps", type=positive_int, default=50, help="steps between log lines")
+    flag("--resume", action="store_true", help="continue from the last complete checkpoint")
+    flag("--plan", action="store_true", help="print the memory that training takes, and stop")
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    base = parser.add_argument_group("base model")
-    base.add_argument(
-        "--model",
-        metavar="ID_OR_FOLDER",
-        help=f"any causal LM with a chat template (default: {EXAONE}, or the adapter's base)",
-    )
-    base.add_argument(
-        "--revision",
-        metavar="REV",
-        help="its branch, tag or commit on the hub (default: the newest, or the adapter's)",
-    )
-    base.add_argument(
+    flag = parser.add_argument_group("base model and adapter").add_argument
+    flag("--model", help=f"any causal LM with a chat template (default: {EXAONE})")
+    flag("--revision", help="its branch, tag or commit on the hub (default: the newest)")
+    flag(
         "--precision",
         choices=["nf4", "bfloat16", "float32"],
         default="nf4",
         help="nf4 is QLoRA; the others train LoRA on the unquantized model",
     )
-    lora = parser.add_argument_group("LoRA")
-    lora.add_argument(
+    flag(
         "--adapter",
         default="none",
-        metavar="ID_OR_FOLDER",
-        help="train this one further, with its own targets, rank, scale and dropout",
+        help="train this one further, on its own base and with its own LoRA settings",
     )
-    lora.add_argument(
+    flag(
         "--lora_targets",
         choices=TARGETS,
         help="projections to adapt: all seven of a layer, or the three that the post reached "
         f"(default: {NEW_LORA['lora_targets']})",
     )
-    lora.add_argument(
-        "--lora_r", type=positive_int, metavar="R", help=f"rank (default: {NEW_LORA['lora_r']})"
-    )
-    lora.add_argument(
-        "--lora_alpha",
-        type=positive_int,
-        metavar="A",
-        help=f"scale, as alpha / rank (default: {NEW_LORA['lora_alpha']})",
-    )
-    lora.add_argument(
-        "--lora_dropout",
-        type=fraction,
-        metavar="P",
-        help=f"dropout (default: {NEW_LORA['lora_dropout']})",
-    )
+    flag("--lora_r", type=positive_int, help=f"rank (default: {NEW_LORA['lora_r']})")
+    flag("--lora_alpha", type=positive_int, help=f"scale (default: {NEW_LORA['lora_alpha']})")
+    flag("--lora_dropout", type=fraction, help=f"(default: {NEW_LORA['lora_dropout']})")
 
 
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    recipe = parser.add_argument_group("recipe (the post's, except loss, micro-batches, packing)")
-    recipe.add_argument(
+    group = parser.add_argument_group("recipe (the post's, except loss, micro-batches, packing)")
+    flag, yes_or_no = group.add_argument, argparse.BooleanOptionalAction
+    flag(
         "--loss",
         choices=["answer", "chat"],
         default="answer",
         help="learn the answer and its end marker, or the whole chat as in the post",
     )
-    recipe.add_argument(
-        "--batch_size", type=positive_int, default=16, metavar="N", help="chats a micro-batch"
-    )
-    recipe.add_argument(
+    flag("--batch_size", type=positive_int, default=16, help="chats in a micro-batch")
+    flag(
         "--gradient_accumulation",
         type=positive_int,
-        metavar="N",
         help="micro-batches a step, shared among processes (default: for 16 chats a step)",
     )
-    recipe.add_argument(
+    flag(
         "--pack",
-        action=argparse.BooleanOptionalAction,
+        action=yes_or_no,
         help="compute the system prompt once a micro-batch and pad nothing; changes no gradient "
         "except through dropout (default: yes, unless --loss chat)",
     )
-    recipe.add_argument(
-        "--learning_rate", type=non_negative_float, default=2e-4, metavar="LR", help="peak rate"
-    )
-    recipe.add_argument(
-        "--lr_scheduler", choices=SCHEDULERS, default="cosine", metavar="NAME", help="schedule"
-    )
-    recipe.add_argument(
-        "--warmup",
-        type=non_negative_float,
-        default=0.03,
-        metavar="SHARE",
-        help="warm-up steps, or below 1 their share",
-    )
-    recipe.add_argument(
-        "--epochs", type=non_negative_float, default=1, metavar="N", help="passes over the data"
-    )
-    recipe.add_argument(
-        "--max_steps",
-        type=positive_int,
-        default=-1,
-        metavar="N",
-        help="stop after N steps, whatever --epochs (default: no limit)",
-    )
-    recipe.add_argument(
-        "--max_length",
-        type=positive_int,
-        default=1024,
-        metavar="N",
-        help="tokens; leaves longer chats out",
-    )
-    recipe.add_argument(
+    flag("--learning_rate", type=non_negative_float, default=2e-4, help="peak learning rate")
+    flag("--lr_scheduler", choices=SCHEDULERS, default="cosine", metavar="NAME", help="schedule")
+    flag("--warmup", type=non_negative_float, default=0.03, help="steps, or below 1 their share")
+    flag("--epochs", type=non_negative_float, default=1, help="passes over the data")
+    flag("--max_steps", type=positive_int, default=-1, help="stop early (default: no limit)")
+    flag("--max_length", type=positive_int, default=1024, help="tokens; drops longer chats")
+    flag(
         "--optim",
         choices=OPTIMIZERS,
         metavar="NAME",
         help="optimizer (default: paged_adamw_32bit on CUDA, else adamw_torch)",
     )
-    recipe.add_argument(
-        "--weight_decay", type=non_negative_float, default=0.001, metavar="W", help="weight decay"
-    )
-    recipe.add_argument(
-        "--max_grad_norm", type=non_negative_float, default=0.3, metavar="G", help="clipping"
-    )
-    recipe.add_argument(
-        "--group_by_length",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="batch chats of similar length",
-    )
-    recipe.add_argument(
-        "--activation_checkpointing",
-        action=argparse.BooleanOptionalAction,
-        help="less memory, more time (default: yes on CUDA)",
-    )
-    recipe.add_argument(
+    flag("--weight_decay", type=non_negative_float, default=0.001, help="weight decay")
+    flag("--max_grad_norm", type=non_negative_float, default=0.3, help="gradient clipping")
+    flag("--group_by_length", action=yes_or_no, default=True, help="batch similar lengths")
+    flag("--activation_checkpointing", action=yes_or_no, help="save memory (default: on CUDA)")
+    flag(
         "--checkpoint_every",
         type=positive_int,
         default=1,
-        metavar="K",
-        help="checkpoint one layer in K; a higher K takes more memory and less time",
+        help="checkpoint one layer in this many; more takes more memory and less time",
     )
-    recipe.add_argument(
-        "--seed", type=int, default=42, metavar="N", help="seed of adapter, order and dropout"
+    flag(
+        "--validation",
+        type=positive_int,
+        default=0,
+        help="hold out this many chats, score them at every checkpoint and keep the best adapter",
     )
+    flag("--seed", type=int, default=42, help="seed of adapter, order and dropout")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -231,6 +144,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--epochs 0 trains nothing")
     if args.plan and args.adapter != "none":
         parser.error("--plan is for a new adapter: leave --adapter out")
+    if args.adapter == "none":  # else the adapter decides
+        for name, value in ({"model": EXAONE} | NEW_LORA).items():
+            if getattr(args, name) is None:
+                setattr(args, name, value)
     return args
 
 

@@ -1,4 +1,4 @@
-"""What every command shares: flags, the user's mistakes and exit codes."""
+"""Shared by all commands: flags, input errors and exit codes."""
 
 import argparse
 import sys
@@ -30,7 +30,7 @@ def run_script(main: Callable[[], None]) -> None:
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt as interruption:
-        print(f"\nstopped: {interruption or 'unfinished output was discarded'}", file=sys.stderr)
+        print(f"\nstopped: {interruption or 'unfinished output was not written'}", file=sys.stderr)
         sys.exit(130)
 
 
@@ -51,7 +51,7 @@ def non_negative_float(text: str) -> float:
 def fraction(text: str) -> float:
     """Parse a number from 0 up to, but not including, 1."""
     if not 0 <= float(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0 and less than 1")
     return float(text)
 
 

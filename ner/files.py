@@ -1,4 +1,7 @@
-"""Files and folders that are written whole or not at all, and never over something else."""
+"""Files and folders that are written whole or not at all.
+
+A folder is replaced only if it holds the same kind of output.
+"""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Place mentions in their sentence: an answer says what it found, a score needs to know where."""
+"""Find the place of each mention in its sentence."""
 
 import re
 import unicodedata
@@ -19,6 +19,7 @@ LOOKALIKES = str.maketrans(
         "⁄": "/",
     }
 )
+# A word's start, and what may follow a syllable that is a word or a surname of its own.
 WORD_START = re.compile(r"(?<![^\W_])")
 ALONE = re.compile(r"씨|(?!\w)")
 INSIDE_WORD = re.compile(r"(?<=[\dA-Za-z])(?=[\dA-Za-z])")  # inside a number or a Latin word
@@ -49,15 +50,15 @@ def place_mentions(
         label, text = mentions[index]
         placed = placed_by_label.setdefault(label, [])
         # The order is kept between the nearest listed neighbors that already have a place.
-        rank = bisect_left(placed, (index,))
-        start = placed[rank - 1][1][1] if rank > 0 else 0
-        end = placed[rank][1][0] if rank < len(placed) else len(sentence)
+        position = bisect_left(placed, (index,))
+        start = placed[position - 1][1][1] if position > 0 else 0
+        end = placed[position][1][0] if position < len(placed) else len(sentence)
         for candidates in occurrences[text]:
             span = take_free(candidates, start, end, taken)
             span = span or take_free(candidates, 0, len(sentence), taken)
             if span:
                 spans[index] = span
-                placed.insert(rank, (index, span))
+                placed.insert(position, (index, span))
                 break
 
     distinct = dict.fromkeys(mentions[index] for index in longest_first)
@@ -80,17 +81,17 @@ def find_further(
     return further
 
 
-def take_free(spans: list[Span], start: int, end: int, taken: bytearray) -> Span | None:
-    """Take the first of the sorted `spans` that lies between `start` and `end` and is free.
+def take_free(spans: list[Span], low: int, high: int, taken: bytearray) -> Span | None:
+    """Take the first of the sorted `spans` that lies between `low` and `high` and is free.
 
     Spans that are no longer free are deleted on the way, so each is passed over only once.
     """
-    position = bisect_left(spans, (start, start))
-    while position < len(spans) and spans[position][1] <= end:
-        first, last = spans[position]
-        if 1 not in taken[first:last]:
-            taken[first:last] = b"\1" * (last - first)
-            return first, last
+    position = bisect_left(spans, (low, low))
+    while position < len(spans) and spans[position][1] <= high:
+        start, end = spans[position]
+        if 1 not in taken[start:end]:
+            taken[start:end] = b"\1" * (end - start)
+            return start, end
         del spans[position]
     return None
 
@@ -98,7 +99,7 @@ def take_free(spans: list[Span], start: int, end: int, taken: bytearray) -> Span
 def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list[Span]]]:
     """Where each text occurs, in six groups, best first.
 
-    The first three hold verbatim matches by `rank_place`, the others normalized matches.
+    Three hold verbatim matches by `rank_place`, then three hold normalized matches.
     """
     normalized, origin = normalize(sentence)
     occurrences: dict[str, list[list[Span]]] = {}
@@ -110,10 +111,11 @@ def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list
             # A match must not begin or end inside the expansion of one character.
             if origin[start - 1] != origin[start] and origin[end - 1] != origin[end]
         ]
-        occurrences[text] = groups = [[], [], [], [], [], []]
+        groups = [[] for _ in range(6)]
         for first_group, spans in ((0, verbatim), (3, similar)):
             for span in spans:
                 groups[first_group + rank_place(sentence, span)].append(span)
+        occurrences[text] = groups
     return occurrences
 
 
@@ -121,7 +123,7 @@ def rank_place(sentence: str, span: Span) -> int:
     """Rank a place: 0 is a word's start, 1 a doubtful one, 2 the inside of a word.
 
     A single syllable at a word's start is doubtful unless it stands alone or before 씨: 한 in
-    "한숨 쉬던 한 사람" means the second. On 4,000 sentences this mends 3 of 24 inexact ones.
+    "한숨 쉬던 한 사람" means the second. On 4,000 sentences this fixes 3 of 24 inexact ones.
     """
     start, end = span
     if not WORD_START.match(sentence, start) or INSIDE_WORD.match(sentence, end):
@@ -130,7 +132,7 @@ def rank_place(sentence: str, span: Span) -> int:
 
 
 def is_unmistakable(sentence: str, span: Span) -> bool:
-    """Whether to tag an occurrence that no answer listed.
+    """Whether to tag an occurrence that the answer did not list.
 
     Not a single syllable, because 이 may be a surname but mostly means "this". Not a part of a
     number or of a Latin word.
@@ -156,8 +158,8 @@ def normalize(text: str) -> tuple[str, list[int]]:
 
     These are white space, case, width, unit signs, jamo, dashes, dots and quotes. Returns the
     normalized text and the origin of each of its characters in `text`, followed by `len(text)`.
-    Each character is normalized by itself, which is how its origin stays known; as a whole, ㄱㅏ
-    would become the single character 가.
+    Each character is normalized by itself, so its origin is known. Normalizing the whole text would
+    turn ㄱㅏ into the single character 가.
 
     >>> normalize("5 ㎞")
     ('5km', [0, 2, 2, 3])
@@ -170,7 +172,7 @@ def normalize(text: str) -> tuple[str, list[int]]:
 @cache
 def normalize_character(character: str) -> str:
     # NFKD rather than NFKC: a sentence in NFD, as macOS writes it, matches a composed mention.
-    parts = unicodedata.normalize("NFKD", character).casefold().translate(LOOKALIKES)
+    text = unicodedata.normalize("NFKD", character).casefold().translate(LOOKALIKES)
     return "".join(
-        part for part in parts if not part.isspace() and unicodedata.category(part) != "Cf"
+        part for part in text if not part.isspace() and unicodedata.category(part) != "Cf"
     )

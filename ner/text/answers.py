@@ -36,7 +36,7 @@ MAX_DEPTH = 100  # deeper nesting is no answer and would only cost time
 
 
 def write_answer(tokens: Sequence[str], entities: list[tuple[str, int, int]]) -> str:
-    """Write the answer a model should give: each mention as in the sentence, in its order.
+    """Write the answer a model should give: the mentions as in the sentence, in its order.
 
     `entities` are (label, first token, token after the last).
     """
@@ -53,7 +53,7 @@ def read_answer(answer: str) -> tuple[str, list[tuple[str, str]]]:
     JSON is tried first, then the first bracketed value in the text that can be an answer.
     """
     try:
-        # Numbers stay text: 1.50 has to be found as written, and a number of 5,000 digits raises.
+        # Numbers stay text: 1.50 must be found as written, and 5,000 digits would raise.
         value = json.loads(answer, object_pairs_hook=list, parse_int=str, parse_float=str)
         if is_answer(value):
             return "json", list_mentions(value)
@@ -100,7 +100,7 @@ def scan_value(text: str, position: int) -> tuple[list, int, bool]:
         elif mark in "}｝":
             close_object(open_values)
         elif mark in "]］":
-            if opening in "[［":
+            if opening in ("[", "［"):
                 open_values.pop()
         elif not (mark.isspace() or mark in ",，:："):
             atom = STRINGS.get(mark, BARE_WORD).match(text, position - 1)
@@ -125,7 +125,7 @@ def close_object(open_values: list[tuple[str, list]]) -> None:
     """Close the innermost object, and with it every list inside that was left open."""
     while len(open_values) > 1:
         opening, _ = open_values.pop()
-        if opening in "{｛":
+        if opening in ("{", "｛"):
             return
 
 
@@ -154,13 +154,10 @@ def list_mentions(answer: list) -> list[tuple[str, str]]:
         label, value = pending.pop()
         if isinstance(value, list):
             fields = dict(item for item in value if isinstance(item, tuple))
-            if "text" in fields and not any(
-                canonical_label(name) in LABELS for name in fields if name
-            ):
-                record_label = fields.get("label")
-                pending.append(
-                    (record_label if isinstance(record_label, str) else label, fields["text"])
-                )
+            if is_record(fields):
+                if isinstance(fields.get("label"), str):
+                    label = fields["label"]
+                pending.append((label, fields["text"]))
             else:
                 pending.extend(
                     item if isinstance(item, tuple) else (label, item) for item in reversed(value)
@@ -170,6 +167,13 @@ def list_mentions(answer: list) -> list[tuple[str, str]]:
     return mentions
 
 
+def is_record(fields: dict) -> bool:
+    """Whether an object is {"text": …, "label": …} rather than a map from label to mentions."""
+    if "text" not in fields:
+        return False
+    return not any(canonical_label(name) in LABELS for name in fields if name)
+
+
 def canonical_label(name: str) -> str:
     """Our label for a name in any case or width, or in Korean. Other names stay as they are."""
     key = unicodedata.normalize("NFKC", name).strip().upper()
@@ -177,5 +181,5 @@ def canonical_label(name: str) -> str:
 
 
 def join_surrogates(text: str) -> str:
-    r"""Join the halves of characters such as \ud83d\ude00. Half a character cannot be saved."""
+    r"""Join the halves of characters such as \ud83d\ude00. A lone half becomes U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

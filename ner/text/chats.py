@@ -68,8 +68,8 @@ def parse_chat(line: str, place: str) -> list[dict]:
     if roles not in ROLES:
         raise InputError(
             f"{place}: expected the roles system, user, assistant, found "
-            f"{', '.join(map(str, roles))}"
+            f"{', '.join(map(str, roles))}. {REWRITE}"
         )
     if not all(isinstance(content, str) for content in contents):
-        raise InputError(f"{place}: every content must be a string")
+        raise InputError(f"{place}: every content must be a string. {REWRITE}")
     return messages

@@ -38,8 +38,9 @@ def load_split(dataset: str, split: str) -> Dataset:
     try:
         rows = load_parquet(dataset, split)
     except (OSError, ValueError, DatasetsError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"cannot read the split '{split}' of {dataset}: {str(error).splitlines()[0]}\n"
+            f"cannot read the split '{split}' of {dataset}: {reason}\n"
             "Expected an id on the hub (which needs a network), a folder in the hub's layout with "
             "a config 'ner', or a folder with train.txt and validation.txt. Try data/sample"
         ) from error
@@ -116,7 +117,8 @@ def find_revision(rows: Dataset) -> str | None:
     """The hub commit that a data set was read from; None for local files."""
     for file in rows.cache_files:
         # The cache names its folder after the commit.
-        if re.fullmatch("[0-9a-f]{40}", commit := Path(file["filename"]).parent.name):
+        commit = Path(file["filename"]).parent.name
+        if re.fullmatch("[0-9a-f]{40}", commit):
             return commit
     return None
 

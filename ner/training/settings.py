@@ -6,11 +6,14 @@ from pathlib import Path
 
 from ner.cli import InputError
 from ner.model.adapter import read_adapter_config
-from ner.model.names import EXAONE
 
 CHATS_PER_STEP = 16
-NEW_LORA = {"lora_targets": "all", "lora_r": 32, "lora_alpha": 16, "lora_dropout": 0.05}
 TARGETS = {"all": "all-linear", "qkv": ["q_proj", "k_proj", "v_proj"]}
+# Where files come from and go. A resumed run may change these, and a run does not record them.
+FILES = {
+    *("data", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"),
+    *("model", "revision", "adapter"),
+}
 # Transformers' names for those that need no further package and no further setting.
 OPTIMIZERS = [
     *("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop", "ademamix"),
@@ -34,7 +37,6 @@ SCHEDULERS = [
 class TrainingSettings:
     """One field for each flag of train.py, all of them decided."""
 
-    # Where files come from and go. A resumed run may change these.
     data: Path
     output_dir: Path
     checkpoint_dir: Path
@@ -43,7 +45,7 @@ class TrainingSettings:
     model: str
     revision: str | None
     adapter: str
-    # The recipe. It decides the result, and a run records it.
+
     validation: int
     precision: str
     lora_targets: str | None
@@ -74,9 +76,7 @@ class TrainingSettings:
 
     def recipe(self) -> dict:
         """The settings that decide the result, by name."""
-        fields = asdict(self)
-        names = list(fields)
-        return {name: fields[name] for name in sorted(names[names.index("validation") :])}
+        return {name: value for name, value in sorted(asdict(self).items()) if name not in FILES}
 
 
 def complete_settings(args: Namespace, adapter: Path | None, cuda: bool) -> TrainingSettings:
@@ -85,7 +85,7 @@ def complete_settings(args: Namespace, adapter: Path | None, cuda: bool) -> Trai
     Raises InputError if a flag contradicts the adapter.
     """
     fields = {name: value for name, value in vars(args).items() if name not in ("plan", "resume")}
-    inherited = inherit_settings(args, adapter) if adapter else {"model": EXAONE} | NEW_LORA
+    inherited = inherit_settings(args, adapter) if adapter else {}
     defaults = inherited | {
         "gradient_accumulation": CHATS_PER_STEP // args.batch_size,
         "pack": args.loss == "answer",
