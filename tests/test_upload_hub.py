@@ -1,4 +1,4 @@
-"""The script: what it sends, under which names, and what stops it before anything is sent."""
+"""The script: the files it sends, their names, and the errors that come before any upload."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A base model's tokenizer and the tokens that end its answers. Needs no PyTorch."""
+"""A base model's tokenizer and the tokens that end its answers."""
 
 from transformers import (
     AutoTokenizer,

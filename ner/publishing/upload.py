@@ -48,7 +48,7 @@ def upload(
 def publish(
     repo_id: str, files: dict[str, bytes], public: bool, branch: str | None, tag: str | None
 ) -> str:
-    """Create what is missing of a repository, its branch, its files and its tag.
+    """Create the repository, branch, commit and tag, except those that exist already.
 
     Returns one line that says where they are. Raises InputError if the tag points elsewhere.
     """

@@ -16,7 +16,7 @@ from tests.publishing.helpers import BASE
         ("data/sample", False),
     ],
 )
-def test_hub_id_is_told_from_a_path(name, expected, tmp_path, monkeypatch):
+def test_hub_id_differs_from_a_path(name, expected, tmp_path, monkeypatch):
     (tmp_path / "data" / "sample").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert is_hub_id(name) is expected

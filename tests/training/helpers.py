@@ -1,0 +1,52 @@
+"""Settings, encoded chats and trainers as train.py makes them, and the flags of short runs."""
+
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
+
+import train
+from ner.model.adapter import find_adapter
+from ner.model.hub import Base
+from ner.model.loading import load_model
+from ner.model.tokenizer import find_end_tokens, load_tokenizer
+from ner.text.chats import load_chats
+from ner.training.encoding import encode_chats
+from ner.training.settings import TrainingSettings, complete_settings
+from ner.training.trainer import ChatTrainer, build_lora, build_trainer
+
+WEIGHTS = Path("adapter", "adapter_model.safetensors")
+# Steps of four chats. 24 chats make six steps an epoch.
+SMALL_STEPS = ["--batch_size", "4", "--gradient_accumulation", "1"]
+SAVE_EVERY_STEP = [*SMALL_STEPS, "--save_steps", "1", "--logging_steps", "1"]
+
+
+def build_command(base: Path, chats_file: Path, folder: Path, *flags: str) -> list[str]:
+    """Arguments of a run that writes `adapter` and `results` into a folder."""
+    return [
+        *("--model", str(base), "--data", str(chats_file)),
+        *("--output_dir", str(folder / "adapter"), "--checkpoint_dir", str(folder / "results")),
+        *flags,
+    ]
+
+
+def make_settings(*flags: str, cuda: bool = False) -> TrainingSettings:
+    args = train.parse_args(list(flags))
+    return complete_settings(args, find_adapter(args.adapter), cuda)
+
+
+def encode_data(settings: TrainingSettings) -> tuple[Dataset, PreTrainedTokenizerBase]:
+    base = Base(settings.model)
+    tokenizer = load_tokenizer(base)
+    end_tokens = find_end_tokens(base, tokenizer)
+    chats = load_chats(settings.data)
+    dataset = encode_chats(chats, tokenizer, end_tokens, settings.max_length, settings.loss)
+    return dataset, tokenizer
+
+
+def make_trainer(settings: TrainingSettings) -> ChatTrainer:
+    """The trainer of a new adapter, before its first step."""
+    base = Base(settings.model)
+    dataset, tokenizer = encode_data(settings)
+    model = load_model(base, settings.precision)
+    return build_trainer(model, tokenizer, dataset, settings, build_lora(settings, base))
