@@ -18,6 +18,11 @@ from ner.training.trainer import ChatTrainer, build_lora, build_trainer
 WEIGHTS = Path("adapter", "adapter_model.safetensors")
 # Steps of four chats. 24 chats make six steps an epoch.
 SMALL_STEPS = ["--batch_size", "4", "--gradient_accumulation", "1"]
+# Runs with these settings differ by the order of sums alone.
+EXACT = [
+    *("--precision", "float32", "--lora_dropout", "0", "--optim", "sgd", "--learning_rate", "1"),
+    *("--warmup", "0", "--max_grad_norm", "1e9", "--logging_steps", "1"),
+]
 SAVE_EVERY_STEP = [*SMALL_STEPS, "--save_steps", "1", "--logging_steps", "1"]
 
 

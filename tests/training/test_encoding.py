@@ -74,7 +74,7 @@ def test_shared_prefix_ends_before_the_token_that_predicts_an_answer(rows, share
 
 
 def test_held_out_chats_are_not_trained_on(chats_file):
-    """The 25th chat has the first one's sentence. Where one is held out, both are not trained on."""
+    """The 25th chat repeats the first one's sentence. If one is held out, the other is left out."""
     chats = load_chats(chats_file)
     twin = [chats[0][0], chats[0][1], {"role": "assistant", "content": "{}"}]
     for seed in range(10):

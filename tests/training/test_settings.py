@@ -100,7 +100,7 @@ def test_other_kinds_of_adapters_are_refused(changed_adapter):
     args = train.parse_args(["--adapter", "x"])
     folder = changed_adapter(peft_type="IA3")
     for decide in (inherit_settings, lambda *known: complete_settings(*known, cuda=False)):
-        with pytest.raises(InputError, match="--adapter x: this is a IA3 adapter. Only LoRA"):
+        with pytest.raises(InputError, match=r"--adapter x: this is a IA3 adapter\. Only LoRA"):
             decide(args, folder)
 
 

@@ -1,0 +1,147 @@
+"""Batches, a shared prefix and long answers change the speed and never the answers."""
+
+import pytest
+import torch
+
+from ner.evaluation.generation import AnswerGenerator, find_shared_prefix
+from ner.text.prompts import SYSTEM_PROMPTS
+
+
+def collect(generator, prompts, prefix, batch_size, max_new_tokens) -> list[str]:
+    """The answers to prompts, in the order of the prompts."""
+    answers = generator.generate(dict(enumerate(prompts)), prefix, batch_size, max_new_tokens)
+    return [answer.text for answer in sorted(answers)]
+
+
+def test_prefix_is_shared_by_all_prompts_and_none_of_them_whole():
+    assert find_shared_prefix([[1, 2, 3], [1, 2, 4, 5]]) == [1, 2]
+    assert find_shared_prefix([[1, 2], [1, 2, 3]]) == [1]
+    assert find_shared_prefix([[1, 2], [2, 1]]) == []
+
+
+def test_batches_answer_like_single_sentences(generator, recognizer, prompts):
+    """With the shared prefix and without, sixteen at a time and one: the same 48 answers."""
+    prefix = recognizer.find_prefix(prompts)
+    system_turn = f"[|system|]{SYSTEM_PROMPTS['basic']}[|endofturn|]\n[|user|]"
+    assert generator.tokenizer.decode(prefix) == system_turn
+    single = collect(generator, prompts, [], 1, 100)
+    assert single == collect(generator, prompts, prefix, 16, 100)
+    assert single == collect(generator, prompts, [], 16, 100)
+    assert len(set(single)) > 24
+
+
+def test_answers_are_those_of_generate(generator, prompts):
+    """Transformers' own greedy generation, one sentence at a time."""
+    prompts = prompts[:12]
+    expected = []
+    for prompt in prompts:
+        [output] = generator.model.generate(
+            input_ids=torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt)),
+            max_new_tokens=60,
+            do_sample=False,
+        )
+        answer = output[len(prompt) :]
+        expected.append(generator.tokenizer.decode(answer, skip_special_tokens=True))
+    assert collect(generator, prompts, [], 12, 60) == expected
+
+
+def test_finished_sentences_leave_the_batch(generator, prompts):
+    sizes = []
+    head = generator.model.get_base_model().lm_head
+    handle = head.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    answers = list(generator.generate(dict(enumerate(prompts[:8])), [], 8, 100))
+    handle.remove()
+    assert all(answer.stopped for answer in answers)
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] == 8
+    assert sizes[-1] < 8
+
+
+def test_answer_that_reaches_the_limit_is_not_stopped(generator, prompts):
+    whole = collect(generator, prompts, [], 16, 100)
+    longest = max(range(len(prompts)), key=lambda index: len(whole[index]))
+    [answer] = generator.generate({longest: prompts[longest]}, [], 1, 2)
+    assert not answer.stopped
+    assert whole[longest].startswith(answer.text)
+    assert len(answer.text) < len(whole[longest])
+
+
+def test_indices_of_the_prompts_come_back_with_their_answers(generator, prompts):
+    answers = generator.generate({7: prompts[7], 3: prompts[3]}, [], 2, 100)
+    texts = {answer.index: answer.text for answer in answers}
+    assert texts == {index: collect(generator, [prompts[index]], [], 1, 100)[0] for index in (7, 3)}
+
+
+def test_long_answers_are_set_aside_and_finished_together(generator, prompts, monkeypatch):
+    """The last two of each batch of 16 wait, then continue where they were, in one batch."""
+    single = collect(generator, prompts, [], 1, 100)
+    calls, extend_batch = [], AnswerGenerator.extend_batch
+
+    def record(self, chats, limits, *rest):
+        extensions = extend_batch(self, chats, limits, *rest)
+        call = []
+        for chat, tokens, limit in zip(chats, extensions, limits, strict=True):
+            unfinished = tokens[-1] not in self.end_tokens and len(tokens) < limit
+            call.append((list(chat), tokens, unfinished))
+        calls.append(call)
+        return extensions
+
+    monkeypatch.setattr(AnswerGenerator, "extend_batch", record)
+    batched = collect(generator, prompts, [], 16, 100)
+    waiting = [
+        chat + tokens for call in calls[:3] for chat, tokens, unfinished in call if unfinished
+    ]
+    assert 3 <= len(waiting) <= 6
+    assert [len(call) for call in calls] == [16, 16, 16, len(waiting)]
+    assert sorted(waiting) == sorted(chat for chat, _, _ in calls[3])
+    assert not any(unfinished for _, _, unfinished in calls[3])
+    assert batched == single
+
+
+def test_prefix_is_computed_once(generator, recognizer, prompts):
+    shapes = []
+    embedding = generator.model.get_base_model().get_input_embeddings()
+    handle = embedding.register_forward_hook(
+        lambda module, inputs, output: shapes.append(inputs[0].shape)
+    )
+    prefix = recognizer.find_prefix(prompts)
+    list(generator.generate(dict(enumerate(prompts[:8])), prefix, 4, 2))
+    handle.remove()
+    longest = max(len(prompt) for prompt in prompts[:8])
+    assert shapes[0] == (1, len(prefix))
+    assert all(length <= longest - len(prefix) for _, length in shapes[1:])
+
+
+def test_batch_that_does_not_fit_is_halved(generator, prompts, monkeypatch, capsys):
+    expected = collect(generator, prompts[:10], [], 10, 20)
+    sizes, extend_batch = [], AnswerGenerator.extend_batch
+
+    def fit_three(self, chats, *rest):
+        sizes.append(len(chats))
+        if len(chats) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return extend_batch(self, chats, *rest)
+
+    monkeypatch.setattr(AnswerGenerator, "extend_batch", fit_three)
+    assert collect(generator, prompts[:10], [], 10, 20) == expected
+    assert sizes == [10, 5, 2, 2, 2, 2, 2]
+    message = "out of memory with 10 sentences at a time; continuing with 5"
+    assert message in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("count", "error"),
+    [
+        (10, RuntimeError("a bug")),
+        (1, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")),
+    ],
+    ids=["another error", "a single sentence"],
+)
+def test_error_that_halving_does_not_help_is_raised(generator, prompts, monkeypatch, count, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(AnswerGenerator, "extend_batch", fail)
+    with pytest.raises(RuntimeError, match=str(error)):
+        collect(generator, prompts[:count], [], 10, 20)

@@ -1,0 +1,86 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import train
+from ner.model.hub import Base
+from ner.model.lora import load_recognizer
+from ner.model.tokenizer import load_tokenizer
+from ner.text.chats import load_chats, write_chats
+from ner.training.encoding import hold_out
+from ner.training.records import is_complete
+from ner.training.validation import ScoreValidation
+from tests.training.helpers import SMALL_STEPS, WEIGHTS, build_command
+
+STEPS = [*SMALL_STEPS, "--max_steps", "6", "--save_steps", "2", "--activation_checkpointing"]
+VALIDATION = [*STEPS, "--validation", "6"]
+
+
+def test_answers_are_scored(adapter, stand_in, chats_file, tmp_path):
+    """The adapter has memorized these chats and scores 1. Without it the model scores 0."""
+    base = Base(str(stand_in))
+    tokenizer = load_tokenizer(base)
+    end_tokens = [tokenizer.eos_token_id]
+    validation = ScoreValidation(load_chats(chats_file), tokenizer, end_tokens, tmp_path)
+    model = load_recognizer(base, "nf4", adapter)
+    # In the base's precision, because autocast computed with it in training.
+    tensors = [tensor for name, tensor in model.named_parameters() if "lora_" in name]
+    assert {tensor.dtype for tensor in tensors} == {torch.bfloat16}
+    assert validation.score(model) > 0.99
+    assert model.training
+    with model.disable_adapter():
+        assert validation.score(model) < 0.1
+
+
+@pytest.fixture
+def scored_run(stand_in, chats_file, tmp_path, monkeypatch) -> list[str]:
+    """The arguments of a run whose checkpoints 2, 4 and 6 score 0.2, 0.9 and 0.5."""
+    scores = iter([0.2, 0.9, 0.5])
+    monkeypatch.setattr(ScoreValidation, "score", lambda self, model: next(scores))
+    return [*build_command(stand_in, chats_file, tmp_path), *VALIDATION]
+
+
+def test_best_adapter_is_kept(scored_run, tmp_path, capsys):
+    """A run that is resumed after its end keeps it too."""
+    train.main(scored_run)
+    assert "step 4, F1 0.9000" in capsys.readouterr().out
+    results = tmp_path / "results"
+    saved, best, last = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (tmp_path / "adapter", results / "checkpoint-4", results / "checkpoint-6")
+    )
+    assert all(torch.equal(saved[name], best[name]) for name in best)
+    assert any(not torch.equal(last[name], best[name]) for name in best)
+
+    shutil.rmtree(tmp_path / "adapter")
+    train.main([*scored_run, "--resume"])
+    best_weights = results / "best" / "adapter_model.safetensors"
+    assert (tmp_path / WEIGHTS).read_bytes() == best_weights.read_bytes()
+
+
+def test_scores_are_logged_and_in_the_checkpoint(scored_run, tmp_path):
+    train.main(scored_run)
+    log = json.loads((tmp_path / "adapter" / "training.json").read_text())["log"]
+    scores = [(line["step"], line["validation_f1"]) for line in log if "validation_f1" in line]
+    assert scores == [(2, 0.2), (4, 0.9), (6, 0.5)]
+    checkpoint = tmp_path / "results" / "checkpoint-6"
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    assert history == log[: len(history)]
+    assert history[-1]["validation_f1"] == 0.5
+    assert is_complete(checkpoint)
+
+
+def test_validation_does_not_change_the_training(stand_in, chats_file, tmp_path):
+    """With dropout on: answering moves no random number. The second run has the same chats."""
+    train.main([*build_command(stand_in, chats_file, tmp_path / "scored"), *VALIDATION])
+    rest, _ = hold_out(load_chats(chats_file), 6, 42)
+    write_chats(tmp_path / "rest.jsonl", [{"messages": chat} for chat in rest], {})
+    train.main([*build_command(stand_in, tmp_path / "rest.jsonl", tmp_path / "plain"), *STEPS])
+    scored, plain = (
+        tmp_path / name / "results" / "checkpoint-6" / "adapter_model.safetensors"
+        for name in ("scored", "plain")
+    )
+    assert scored.read_bytes() == plain.read_bytes()
