@@ -15,6 +15,7 @@ same command continues.
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ner.cli import build_parser, positive_int, run_script
 from ner.files import check_writable
@@ -24,6 +25,9 @@ from ner.text.conversion import tag_answer
 from ner.text.klue import KLUE
 from ner.text.notation import mark_entities
 from ner.text.prompts import SYSTEM_PROMPTS
+
+if TYPE_CHECKING:
+    from ner.evaluation.answering import Recognizer
 
 
 def parse_batch_size(text: str) -> int | None:
@@ -44,19 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--concurrency", type=positive_int, default=16, metavar="N", help="requests at a time"
     )
 
-    data = parser.add_argument_group("sentences")
-    data.add_argument(
-        "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
-    )
-    data.add_argument("--split", default="validation", help="split to draw from")
-    data.add_argument(
-        "--num_samples",
-        type=positive_int,
-        default=100,
-        metavar="N",
-        help="sentences to draw; a smaller split is used whole",
-    )
-    data.add_argument("--seed", type=int, default=42, help="seed of the draw")
+    data = add_sentence_flags(parser)
     data.add_argument(
         "--text", nargs="+", metavar="SENTENCE", help="tag these instead, and print them marked"
     )
@@ -123,19 +115,41 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_sentence_flags(parser: argparse.ArgumentParser):
+    """Add the flags that choose sentences. Returns their group."""
+    data = parser.add_argument_group("sentences")
+    data.add_argument(
+        "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
+    )
+    data.add_argument("--split", default="validation", help="split to draw from")
+    data.add_argument(
+        "--num_samples",
+        type=positive_int,
+        default=100,
+        metavar="N",
+        help="sentences to draw; a smaller split is used whole",
+    )
+    data.add_argument("--seed", type=int, default=42, help="seed of the draw")
+    return data
+
+
 def choose_prompt(requested: str | None, adapter: Path | None) -> str:
     """The system prompt's name: the requested one, the adapter's own, or the post's first."""
     recorded = read_prompt_name(adapter) if adapter else None
     return requested or (recorded if recorded in SYSTEM_PROMPTS else "basic")
 
 
-def build_recognizer(args: argparse.Namespace, adapter: Path | None):
+def build_recognizer(args: argparse.Namespace, adapter: Path | None) -> "Recognizer":
     """The model to ask: one on a server, or one on this machine."""
     if args.endpoint:
         from ner.evaluation.endpoint import EndpointRecognizer
 
         return EndpointRecognizer(
-            args.endpoint, args.model, args.prompt, args.max_new_tokens, args.concurrency
+            args.endpoint,
+            args.model,
+            choose_prompt(args.prompt, adapter),
+            args.max_new_tokens,
+            args.concurrency,
         )
     from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
 
@@ -151,7 +165,7 @@ def build_recognizer(args: argparse.Namespace, adapter: Path | None):
     )
 
 
-def print_marked(recognizer, sentences: list[str]) -> None:
+def print_marked(recognizer: "Recognizer", sentences: list[str]) -> None:
     """Tag sentences and print them in KLUE's notation."""
     for answer in sorted(recognizer.answer(dict(enumerate(sentences)))):
         tokens = list(sentences[answer.index])
@@ -161,13 +175,14 @@ def print_marked(recognizer, sentences: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    path = args.output_dir / "predictions.jsonl"
+    if not args.text:
+        check_writable(path)
     adapter = None if args.endpoint else find_adapter(args.adapter)
     if args.text:
         print_marked(build_recognizer(args, adapter), args.text)
         return
 
-    path = args.output_dir / "predictions.jsonl"
-    check_writable(path)
     # Imported after the checks that need none of it: data sets and PyTorch take seconds.
     from ner.evaluation.answering import answer_rows, draw_rows, hash_sentences
     from ner.text.corpus import find_revision

@@ -11,11 +11,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from evaluate_hub import add_model_flags, choose_prompt
-from ner.cli import build_parser, positive_int, run_script
+from evaluate_hub import add_model_flags, add_sentence_flags, choose_prompt
+from ner.cli import build_parser, run_script
 from ner.model.adapter import find_adapter
-from ner.model.hub import download_base
-from ner.text.klue import KLUE
 
 if TYPE_CHECKING:
     from ner.evaluation.answer import Answer
@@ -28,19 +26,7 @@ Prompts = dict[int, list[int]]
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = build_parser(__doc__)
     add_model_flags(parser)
-    data = parser.add_argument_group("sentences")
-    data.add_argument(
-        "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
-    )
-    data.add_argument("--split", default="validation", help="split to draw from")
-    data.add_argument(
-        "--num_samples",
-        type=positive_int,
-        default=100,
-        metavar="N",
-        help="sentences to draw; a smaller split is used whole",
-    )
-    data.add_argument("--seed", type=int, default=42, help="seed of the draw")
+    add_sentence_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -51,10 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     import torch
 
     from ner.evaluation.answering import draw_rows
-    from ner.evaluation.generation import AnswerGenerator
     from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
-    from ner.model.lora import load_recognizer
-    from ner.model.tokenizer import find_end_tokens
 
     rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed)
     recognizer = LocalRecognizer(
@@ -67,10 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         args.max_new_tokens,
         args.dataset,
     )
-    download_base(recognizer.base)
-    model = load_recognizer(recognizer.base, args.precision, adapter)
-    end_tokens = find_end_tokens(recognizer.base, recognizer.tokenizer)
-    generator = AnswerGenerator(model, recognizer.tokenizer, end_tokens)
+    generator = recognizer.load_generator()
     sentences = ["".join(tokens) for tokens in rows["tokens"]]
     prefix = compare_speeds(generator, recognizer, sentences)
     print(

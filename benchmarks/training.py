@@ -7,7 +7,7 @@ parameters and data/sample.
 
     make bench
     python -m benchmarks.training --model MODEL --data data/train.jsonl
-    python -m benchmarks.training --model MODEL --data data/train.jsonl --profile  by operator
+    python -m benchmarks.training --model MODEL --data data/train.jsonl --profile  # by operator
 """
 
 import argparse
@@ -60,12 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        if not args.model:
-            args.model = str(Path(folder) / "EXAONE-random")
-            write_random_model(Path(args.model))
-        if not args.data:
-            args.data = Path(folder) / "train.jsonl"
-            write_sample_chats(args.data)
+        complete_inputs(args, Path(folder))
         if args.run:
             run_here(args, folder)
         elif args.profile:
@@ -74,16 +69,18 @@ def main(argv: list[str] | None = None) -> None:
             compare_runs(args)
 
 
-def write_random_model(folder: Path) -> None:
-    from benchmarks.training_run import write_random_exaone
+def complete_inputs(args: argparse.Namespace, folder: Path) -> None:
+    """Write a random model and the chats of data/sample to `folder`, unless flags name others."""
+    if not args.model:
+        from benchmarks.training_run import write_random_exaone
 
-    write_random_exaone(folder)
+        args.model = str(folder / "EXAONE-random")
+        write_random_exaone(Path(args.model))
+    if not args.data:
+        from data_processing import preprocessing_data
 
-
-def write_sample_chats(path: Path) -> None:
-    from data_processing import preprocessing_data
-
-    preprocessing_data(str(SAMPLE), path)
+        args.data = folder / "train.jsonl"
+        preprocessing_data(str(SAMPLE), args.data)
 
 
 def run_here(args: argparse.Namespace, checkpoint_dir: str) -> None:

@@ -1,4 +1,4 @@
-"""A few steps of training as train.py takes them, with their time, their tokens and their memory."""
+"""A few steps of training as train.py takes them: their time, tokens and memory."""
 
 import dataclasses
 import resource

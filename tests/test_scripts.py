@@ -16,6 +16,7 @@ COMMANDS = {
     "benchmarks.training": "python -m benchmarks.training",
 }
 
+REQUIRED = {"benchmarks.recipe": ["--model", "m", "--dataset", "d", "--work_dir", "w"]}
 # Runs a script as Python does, then prints the modules that it imported.
 RUN_AND_LIST_IMPORTS = """
 import runpy, sys
@@ -41,7 +42,7 @@ def test_help_shows_the_docstring_and_the_command(name, capsys):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_unknown_flag_is_an_error(name, capsys):
     with pytest.raises(SystemExit) as stop:
-        importlib.import_module(name).main(["--no_such_flag", "1"])
+        importlib.import_module(name).main([*REQUIRED.get(name, []), "--no_such_flag", "1"])
     assert stop.value.code == 2
     assert "--no_such_flag" in capsys.readouterr().err
 

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+DEFAULT_MAX_NEW_TOKENS = 512  # where no training answers are known
+
 
 class Answer(NamedTuple):
     """The answer to one of the sentences that a model was given."""

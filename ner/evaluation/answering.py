@@ -19,7 +19,7 @@ from ner.text.corpus import get_id2label, load_split, sample_rows
 
 
 class Recognizer(Protocol):
-    """A model that answers with the names in sentences."""
+    """A model that finds the named entities of sentences."""
 
     @property
     def settings(self) -> dict:

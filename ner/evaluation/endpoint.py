@@ -10,12 +10,11 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 from ner.cli import InputError
-from ner.evaluation.answer import Answer
+from ner.evaluation.answer import DEFAULT_MAX_NEW_TOKENS, Answer
 from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 
 PAUSES = (1, 2, 4, 8)  # seconds before another try
 PERMANENT = (400, 401, 403, 404)  # another try would not help
-DEFAULT_MAX_NEW_TOKENS = 512
 
 
 class EndpointRecognizer:
@@ -28,12 +27,12 @@ class EndpointRecognizer:
         self,
         url: str,
         model: str,
-        prompt: str | None = None,
+        prompt: str,
         max_new_tokens: int | None = None,
         concurrency: int = 16,
     ):
         self.url, self.model, self.concurrency = url, model, concurrency
-        self.prompt = prompt or "basic"
+        self.prompt = prompt
         self.max_new_tokens = max_new_tokens or DEFAULT_MAX_NEW_TOKENS
         # Without a key of its own the client would send the hub's token.
         key = os.environ.get("ENDPOINT_API_KEY") or "none"
@@ -63,18 +62,15 @@ class EndpointRecognizer:
                 pool.shutdown(cancel_futures=True)
 
     def ask(self, index: int, sentence: str) -> Answer:
-        """One sentence's answer, after as many tries as it takes."""
-        for pause in PAUSES:
+        """One sentence's answer. Tries again after each pause. Raises InputError."""
+        for pause in (*PAUSES, None):
             try:
                 return self.request(index, sentence)
             except (HTTPError, OSError) as error:
-                if read_status(error) in PERMANENT:
+                if pause is None or read_status(error) in PERMANENT:
                     raise self.explain(error) from None
                 time.sleep(pause)
-        try:
-            return self.request(index, sentence)
-        except (HTTPError, OSError) as error:
-            raise self.explain(error) from None
+        raise AssertionError("unreachable: the last try returns or raises")
 
     def explain(self, error: Exception) -> InputError:
         status = read_status(error)

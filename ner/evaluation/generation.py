@@ -18,7 +18,7 @@ def find_shared_prefix(prompts: list[list[int]]) -> list[int]:
 
 
 class AnswerGenerator:
-    """A model with its tokenizer and the tokens that end an answer."""
+    """Answers prompts greedily, in batches."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class AnswerGenerator:
         limits: list[int],
         prefix_length: int,
         prefix_cache: Cache,
-        leave: int = 0,
+        leave: int,
     ) -> list[list[int]]:
         """The tokens that greedily follow each chat, until only `leave` chats are unfinished.
 

@@ -1,4 +1,4 @@
-"""A model on this machine that answers with the names in sentences."""
+"""A model on this machine that finds the named entities of sentences."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ner.cli import InputError
-from ner.evaluation.answer import Answer
+from ner.evaluation.answer import DEFAULT_MAX_NEW_TOKENS, Answer
 from ner.evaluation.generation import AnswerGenerator, find_shared_prefix
 from ner.model.adapter import read_adapter_config
 from ner.model.device import check_device
@@ -22,8 +22,7 @@ from ner.text.corpus import get_id2label, load_split
 from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 from ner.text.tags import find_entities
 
-DEFAULT_MAX_NEW_TOKENS = 512
-# Two sentences that no others resemble: they keep what all sentences share out of the prefix.
+# Two more prompts for finding the prefix, so that it holds no word that all sentences begin with.
 PROBES = ("가", "A")
 
 
@@ -81,14 +80,17 @@ class LocalRecognizer:
         return find_shared_prefix([*prompts, *map(self.encode_prompt, PROBES)])
 
     def answer(self, sentences: dict[int, str]) -> Iterator[Answer]:
-        """Yield answers by the sentences' indices, as they are completed."""
+        """Load the weights, then yield answers by the sentences' indices as they are completed."""
+        prompts = {index: self.encode_prompt(text) for index, text in sentences.items()}
+        prefix = self.find_prefix(list(prompts.values()))
+        generator = self.load_generator()
+        return generator.generate(prompts, prefix, self.batch_size, self.max_new_tokens)
+
+    def load_generator(self) -> AnswerGenerator:
+        """Download and load the weights."""
         download_base(self.base)
         model = load_recognizer(self.base, self.precision, self.adapter)
-        end_tokens = find_end_tokens(self.base, self.tokenizer)
-        prompts = {index: self.encode_prompt(text) for index, text in sentences.items()}
-        generator = AnswerGenerator(model, self.tokenizer, end_tokens)
-        prefix = self.find_prefix(list(prompts.values()))
-        yield from generator.generate(prompts, prefix, self.batch_size, self.max_new_tokens)
+        return AnswerGenerator(model, self.tokenizer, find_end_tokens(self.base, self.tokenizer))
 
 
 def find_recognizer_base(

@@ -6,7 +6,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from ner.cli import InputError
 from ner.model.process import get_process
 
-LARGEST_CPU_MODEL = 1_000_000_000  # parameters. An epoch of a larger one takes days without a GPU
+LARGEST_CPU_MODEL = 1_000_000_000  # parameters; a larger model trains for days on a CPU
 NF4_BITS = 4.127  # a value: 4 bits, and the scales of double quantization (QLoRA, section 3)
 
 

@@ -19,7 +19,7 @@ class ExaoneConfig(PreTrainedConfig):
     """
 
     model_type = "exaone"
-    keys_to_ignore_at_inference = ("past_key_values",)
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012 -- Trainer adds to it
     default_theta = 500_000.0
     attribute_map = {  # noqa: RUF012 -- as in every configuration of Transformers
         "num_hidden_layers": "num_layers",

@@ -25,7 +25,7 @@ from ner.model.tensors import rename_tensors
 def read_adapter(folder: Path, model_type: str) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
     """An adapter's configuration and tensors for a base of `model_type`.
 
-    An EXAONE 3's come under Llama's names, whichever names the files have.
+    For EXAONE 3, modules and tensors get Llama's names, even if the files use EXAONE's.
     """
     config = PeftConfig.from_pretrained(folder)
     tensors = load_file(folder / "adapter_model.safetensors")

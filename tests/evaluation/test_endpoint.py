@@ -153,7 +153,7 @@ def pauses(monkeypatch) -> list[float]:
 
 
 def test_failing_server_is_asked_five_times(pauses):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in")
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "basic")
     recognizer.client = FailingClient(*[make_status_error(503)] * 5)
     with pytest.raises(InputError, match=r"no answer from stand-in \(status 503\)"):
         list(recognizer.answer({0: "봄"}))
@@ -163,7 +163,7 @@ def test_failing_server_is_asked_five_times(pauses):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_permanent_error_is_not_repeated(pauses, status):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in")
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "basic")
     recognizer.client = FailingClient(make_status_error(status))
     with pytest.raises(InputError, match=rf"\(status {status}\)"):
         list(recognizer.answer({0: "봄"}))

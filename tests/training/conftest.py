@@ -1,6 +1,5 @@
-"""Chats, a trainer before its first step, and a run that nothing disturbed."""
+"""A trainer before its first step, and a run that nothing disturbed."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -22,17 +21,3 @@ def six_steps(stand_in, chats_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("six-steps")
     train.main(build_command(stand_in, chats_file, folder, *SAVE_EVERY_STEP))
     return folder
-
-
-@pytest.fixture(scope="session")
-def uneven_chats(chats_file, tmp_path_factory) -> Path:
-    """24 chats, some of them ten times as long as others."""
-    path = tmp_path_factory.mktemp("uneven") / "train.jsonl"
-    lines = []
-    for number, line in enumerate(chats_file.read_text(encoding="utf-8").splitlines()):
-        chat = json.loads(line)
-        if number % 5 == 0:
-            chat["messages"][1]["content"] *= 16
-        lines.append(json.dumps(chat, ensure_ascii=False) + "\n")
-    path.write_text("".join(lines), encoding="utf-8")
-    return path

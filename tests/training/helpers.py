@@ -1,5 +1,6 @@
 """Settings, encoded chats and trainers as train.py makes them, and the flags of short runs."""
 
+import json
 from pathlib import Path
 
 from datasets import Dataset
@@ -38,6 +39,18 @@ def build_command(base: Path, chats_file: Path, folder: Path, *flags: str) -> li
 def make_settings(*flags: str, cuda: bool = False) -> TrainingSettings:
     args = train.parse_args(list(flags))
     return complete_settings(args, find_adapter(args.adapter), cuda)
+
+
+def write_uneven_chats(chats_file: Path, path: Path) -> Path:
+    """Write chats of which every fifth has a sentence 16 times as long. Returns `path`."""
+    lines = []
+    for number, line in enumerate(chats_file.read_text(encoding="utf-8").splitlines()):
+        chat = json.loads(line)
+        if number % 5 == 0:
+            chat["messages"][1]["content"] *= 16
+        lines.append(json.dumps(chat, ensure_ascii=False) + "\n")
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
 
 
 def encode_data(settings: TrainingSettings) -> tuple[Dataset, PreTrainedTokenizerBase]:

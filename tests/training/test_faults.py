@@ -105,10 +105,11 @@ def chats_by_step(monkeypatch) -> dict[int, list[list[int]]]:
 def test_run_out_of_memory_continues_with_smaller_micro_batches(
     command, tmp_path, monkeypatch, chats_by_step
 ):
-    """PyTorch's own error, in the second epoch. Later steps get the same chats in the same order."""
+    """PyTorch's own error, in the second epoch. Later steps get the same chats in their order."""
     command += ["--max_steps", "9", "--no-pack", "--precision", "float32"]
     train.main(command)
     expected = dict(chats_by_step)
+    chats_by_step.clear()
     shutil.rmtree(tmp_path / "results")
     shutil.rmtree(tmp_path / "adapter")
 

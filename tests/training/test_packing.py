@@ -1,6 +1,7 @@
 """A packed micro-batch changes how fast a step is, and not what it learns."""
 
 import functools
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,9 +21,21 @@ from ner.cli import InputError
 from ner.model.exaone import ExaoneConfig
 from ner.model.loading import build_empty
 from ner.training.packing import attend_packed, check_packable, pack_chats
-from tests.training.helpers import EXACT, build_command, make_settings, make_trainer
+from tests.training.helpers import (
+    EXACT,
+    build_command,
+    make_settings,
+    make_trainer,
+    write_uneven_chats,
+)
 
 REFUSAL = "reads packed chats differently from single ones"
+
+
+@pytest.fixture(scope="module")
+def uneven_chats(chats_file, tmp_path_factory) -> Path:
+    """24 chats, some of them ten times as long as others."""
+    return write_uneven_chats(chats_file, tmp_path_factory.mktemp("uneven") / "train.jsonl")
 
 
 class Recorder(TrainerCallback):

@@ -1,0 +1,50 @@
+"""The parts of the benchmarks that decide what is measured."""
+
+import argparse
+from types import SimpleNamespace
+
+import pytest
+from datasets import Dataset
+
+from benchmarks import recipe, training
+from benchmarks.training_run import arrange_rows, choose_rows
+from ner.cli import InputError
+from ner.training.trainer import EpochOrder
+
+SETTINGS = {"max_steps": 3, "chats_per_step": 4, "group_by_length": True, "seed": 42}
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Forty chats of one to forty tokens."""
+    return Dataset.from_dict({"input_ids": [[0] * length for length in range(1, 41)]})
+
+
+def test_measured_steps_are_spread_over_the_epoch(dataset):
+    rows = choose_rows(dataset, SimpleNamespace(**SETTINGS))
+    order = list(EpochOrder(list(range(1, 41)), 4, 42))
+    steps = [order[start : start + 4] for start in range(0, 40, 4)]
+    assert [rows[:4], rows[4:8], rows[8:]] == [steps[1], steps[5], steps[8]]
+
+
+def test_trainer_takes_the_chosen_rows_in_their_order(dataset):
+    rows = [7, 3, 39, 0, 12, 7]
+    arranged = arrange_rows(dataset, rows, seed=42)
+    taken = [arranged[position] for position in EpochOrder([1] * 6, None, 42)]
+    assert [len(row["input_ids"]) - 1 for row in taken] == rows
+
+
+def test_first_step_alone_would_measure_nothing(capsys):
+    with pytest.raises(SystemExit):
+        training.main(["--steps", "1"])
+    assert "--steps 1 leaves no step that counts" in capsys.readouterr().err
+
+
+def test_rows_with_other_settings_are_not_mixed(tmp_path):
+    settings = {"model": "m", "dataset": "d", "max_steps": 3, "num_samples": 5, "seed": 42}
+    args = argparse.Namespace(work_dir=tmp_path / "rows", **settings)
+    recipe.check_settings(args)
+    recipe.check_settings(args)
+    args.num_samples = 6
+    with pytest.raises(InputError, match=r"num_samples: was 5, now 6\nName another --work_dir"):
+        recipe.check_settings(args)
