@@ -42,7 +42,8 @@ FLAG = re.compile(r"(?<![\w-])--[A-Za-z][\w-]*")
 MAKE_TARGET = re.compile(r"make(?: \w+=\S+)* (\w+)")
 # Anything below a folder of the project, and files beside the README.
 PROJECT_PATH = re.compile(
-    r"(?<![\w/.-])((?:ner|tests|benchmarks|docs|data/sample|\.ci)/[\w./*-]*|\w[\w.]*\.(?:py|md|toml))"
+    r"(?<![\w/.-])"
+    r"((?:ner|tests|benchmarks|docs|data/sample|\.ci)/[\w./*-]*|\w[\w.]*\.(?:py|md|toml))"
     r"(?![\w/])",
     re.ASCII,
 )

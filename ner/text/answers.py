@@ -17,13 +17,14 @@ QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "＂": "＂", "＇": "
 # A quote ends a string only before punctuation, a fence or the end of the text: models forget to
 # escape the quotes inside a name.
 AFTER_STRING = rf"\s*(?:[{MARKS}]|``|\Z)"
-STRINGS = {
-    opening: re.compile(
-        rf"{opening}((?:[^{closing}\\]|\\.|{closing}(?!{AFTER_STRING}))*){closing}(?={AFTER_STRING})",
-        re.DOTALL,
-    )
-    for opening, closing in QUOTES.items()
-}
+
+
+def compile_string(opening: str, closing: str) -> re.Pattern:
+    character = rf"[^{closing}\\]|\\.|{closing}(?!{AFTER_STRING})"
+    return re.compile(rf"{opening}((?:{character})*){closing}(?={AFTER_STRING})", re.DOTALL)
+
+
+STRINGS = {opening: compile_string(opening, closing) for opening, closing in QUOTES.items()}
 BARE_WORD = re.compile(rf"([^{MARKS}]+)(?=[{MARKS}])")
 COLON = re.compile(r"\s*[:：]")
 NULLS = {"null", "true", "false", "None", "True", "False", "NaN", "Infinity", "-Infinity"}

@@ -17,7 +17,9 @@ from ner.model.loading import build_empty, load_config
 from ner.model.tokenizer import load_tokenizer
 from ner.training.memory import (
     ChatLengths,
+    TokenCost,
     count_tokens,
+    estimate_layer,
     estimate_memory,
     estimate_optimizer,
     measure_lengths,
@@ -258,6 +260,27 @@ def test_weights_of_the_real_model():
 def test_moments_of_an_optimizer(optimizer, size):
     """By hand, for 256 parameters, which share one scale of 4 bytes in 8 bits."""
     assert estimate_optimizer(optimizer, 256) == size
+
+
+@pytest.mark.parametrize(
+    ("flags", "width", "values"),
+    [
+        (["--precision", "float32", "--no-pack"], 4, 16 * 300 * 300),
+        (["--precision", "bfloat16", "--no-pack"], 2, 16 * 300 * 300),
+        # The mask, and keys and values that begin with the prefix, and the joined results.
+        (
+            ["--precision", "float32", "--pack"],
+            4,
+            (300 - 85) * 300 + 4096 * (2 * 16 * 85 + 85 + 16 * (300 - 85)),
+        ),
+    ],
+)
+def test_a_layer_holds_masks_and_packed_keys(flags, width, values):
+    """By hand, for EXAONE and chats of 300 tokens that cost nothing else."""
+    lengths = ChatLengths(chats=1, mean=149, longest=300, prefix=85, answer=22)
+    free = TokenCost(layer_bytes=0, input_bytes=0, adapter=0)
+    model = build_empty(ExaoneConfig(num_layers=1))
+    assert estimate_layer(model, free, make_settings(*flags), lengths) == width * values
 
 
 @pytest.mark.parametrize(

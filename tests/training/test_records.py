@@ -69,9 +69,22 @@ def test_resumed_run_may_change_how_it_computes_the_same_numbers(chats_file):
         *("--checkpoint_every", "2", "--save_steps", "3", "--output_dir", "elsewhere"),
     ]
     assert flatten(*others) == flatten()
+    assert flatten("--learning_rate", "1e-3") != flatten()
     assert flatten("--batch_size", "8", "--gradient_accumulation", "1") != flatten()
     assert flatten("--no-pack") != flatten()
     assert flatten()["settings.chats a step"] == 16
+
+
+def test_fingerprints_decide_and_not_where_data_and_adapter_came_from(run):
+    adapter = {"source": "alice/adapter", "sha256": "ab12"}
+    moved = {
+        "data": run["data"] | {"source": None},
+        "adapter": adapter | {"source": "/mnt/adapter"},
+    }
+    fields = flatten_run(run | {"adapter": adapter})
+    assert flatten_run(run | moved) == fields
+    assert fields["adapter.sha256"] == "ab12"
+    assert fields["data.sha256"] == run["data"]["sha256"]
 
 
 def test_resumed_run_keeps_the_commit_of_its_base(stand_in, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from ner.training.trainer import (
     describe_stalled_loss,
     prepare_lora,
 )
-from tests.training.helpers import make_settings
+from tests.training.helpers import build_command, make_settings, make_trainer
 
 
 def test_loss_covers_the_answer_and_its_end_marker(trainer, chats_file):
@@ -53,6 +53,13 @@ def test_adapter_is_float32(trainer):
     adapter = [p for p in trainer.model.parameters() if p.requires_grad]
     assert len(adapter) == 28
     assert {parameter.dtype for parameter in adapter} == {torch.float32}
+
+
+def test_trained_adapter_is_not_expected_to_improve(stand_in, chats_file, tmp_path):
+    """So its trainer does not warn of a loss that has not fallen."""
+    settings = make_settings(*build_command(stand_in, chats_file, tmp_path))
+    assert make_trainer(settings).loss_watch.warn
+    assert not make_trainer(replace(settings, adapter="alice/adapter")).loss_watch.warn
 
 
 def test_order_follows_from_seed_and_epoch(trainer):
