@@ -21,20 +21,17 @@ from ner.model.hub import download_base
 from ner.model.names import ADAPTER, EXAONE
 from ner.model.process import get_process, has_cuda
 from ner.text.chats import load_chats
-from ner.training.records import (
-    RECORD,
-    check_unused,
-    describe_run,
-    find_checkpoint,
-    find_run_base,
-    write_record,
-)
-from ner.training.settings import (
+from ner.training.checkpoints import check_unused, find_checkpoint
+from ner.training.run import (
     CHATS_PER_STEP,
     OPTIMIZERS,
+    RECORD,
     SCHEDULERS,
     TARGETS,
     complete_settings,
+    describe_run,
+    find_run_base,
+    write_record,
 )
 
 NEW_LORA = {"lora_targets": "all", "lora_r": 32, "lora_alpha": 16, "lora_dropout": 0.05}
@@ -99,16 +96,28 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         "except through dropout (default: yes, unless --loss chat)",
     )
     flag("--learning_rate", type=non_negative_float, default=2e-4, help="peak learning rate")
-    flag("--lr_scheduler", choices=SCHEDULERS, default="cosine", metavar="NAME", help="schedule")
-    flag("--warmup", type=non_negative_float, default=0.03, help="steps, or below 1 their share")
+    flag(
+        "--lr_scheduler",
+        choices=SCHEDULERS,
+        default="cosine",
+        metavar="NAME",
+        help="learning-rate schedule",
+    )
+    flag(
+        "--warmup",
+        type=non_negative_float,
+        default=0.03,
+        help="steps; below 1, a share of all steps",
+    )
     flag("--epochs", type=non_negative_float, default=1, help="passes over the data")
-    flag("--max_steps", type=positive_int, default=-1, help="stop early (default: no limit)")
+    flag("--max_steps", type=positive_int, default=-1, help="stop after (default: no limit)")
     flag("--max_length", type=positive_int, default=1024, help="tokens; drops longer chats")
     flag(
         "--optim",
         choices=OPTIMIZERS,
         metavar="NAME",
-        help="optimizer (default: paged_adamw_32bit on CUDA, else adamw_torch)",
+        help="optimizer, by Transformers' name (default: paged_adamw_32bit on CUDA, else "
+        "adamw_torch)",
     )
     flag("--weight_decay", type=non_negative_float, default=0.001, help="weight decay")
     flag("--max_grad_norm", type=non_negative_float, default=0.3, help="gradient clipping")
@@ -181,16 +190,17 @@ def main(argv: list[str] | None = None) -> None:
     from ner.training.memory import measure_lengths
     from ner.training.packing_check import check_packing
     from ner.training.saving import save_adapter
-    from ner.training.trainer import build_trainer, prepare_lora, run_training
+    from ner.training.trainer import build_config, build_trainer, prepare_lora, run_training
     from ner.training.validation import ScoreValidation
 
     chats, validation_chats = hold_out(chats, settings.validation, settings.seed)
     tokenizer = load_tokenizer(base)
     end_tokens = find_end_tokens(base, tokenizer)
     dataset = encode_chats(chats, tokenizer, end_tokens, settings.max_length, settings.loss)
-    config = load_config(base)
-    lora, tensors = prepare_lora(settings, base, adapter, config.model_type)
-    check_machine(settings, config, lora, measure_lengths(dataset))
+    model_config = load_config(base)
+    lora, tensors = prepare_lora(settings, base, adapter, model_config.model_type)
+    config = build_config(settings)
+    check_machine(settings, model_config, lora, measure_lengths(dataset))
 
     process = get_process()
     if process.is_main_process:
@@ -202,7 +212,7 @@ def main(argv: list[str] | None = None) -> None:
     if validation_chats:
         best = settings.checkpoint_dir / "best"
         scorers.append(ScoreValidation(validation_chats, tokenizer, end_tokens, best))
-    trainer = build_trainer(model, tokenizer, dataset, settings, lora, scorers)
+    trainer = build_trainer(model, tokenizer, dataset, settings, config, lora, scorers)
     if adapter:
         fill_adapter(trainer.model, tensors, adapter)
     with explain_failures(trainer, settings):

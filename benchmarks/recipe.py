@@ -124,8 +124,8 @@ def print_table(predictions: dict[str, Path]) -> None:
     """Print the scores of the first row, and those of the others with their differences from it."""
     # Imported here because scikit-learn takes a second.
     from ner.evaluation.comparison import compare
-    from ner.evaluation.metrics import compute_metrics
     from ner.evaluation.predictions import read_predictions, retag
+    from ner.evaluation.summary import compute_metrics
 
     print("| recipe | F1 (95 %) | difference from the first row (95 %, paired) |\n|---|---|---|")
     first = None

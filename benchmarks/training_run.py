@@ -18,8 +18,8 @@ from ner.model.process import has_cuda
 from ner.model.tokenizer import find_end_tokens, load_tokenizer
 from ner.text.chats import load_chats
 from ner.training.encoding import IGNORED, encode_chats
-from ner.training.settings import TrainingSettings, complete_settings
-from ner.training.trainer import ChatTrainer, EpochOrder, build_trainer, prepare_lora
+from ner.training.run import TrainingSettings, complete_settings
+from ner.training.trainer import ChatTrainer, EpochOrder, build_config, build_trainer, prepare_lora
 from tests.stand_in import build_tokenizer
 
 
@@ -114,6 +114,7 @@ def measure(flags: list[str], watch: AbstractContextManager | None = None) -> di
         tokenizer,
         arrange_rows(dataset, rows, settings.seed),
         dataclasses.replace(settings, group_by_length=False),
+        build_config(settings),
         lora,
         [clock],
     )

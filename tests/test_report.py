@@ -9,8 +9,8 @@ import pytest
 
 from ner.cli import InputError
 from ner.evaluation.comparison import compare
-from ner.evaluation.metrics import compute_metrics
 from ner.evaluation.predictions import retag
+from ner.evaluation.summary import compute_metrics
 from ner.evaluation.tables import format_budget, format_scores
 from report import main
 from tests.evaluation.rows import HAND_MADE, SETTINGS, make_random_rows, write_predictions

@@ -21,7 +21,7 @@ import train
 from ner.cli import InputError
 from ner.model.tensors import hash_adapter
 from ner.publishing.contents import collect_files
-from ner.training.records import count_steps, is_complete, list_checkpoints
+from ner.training.checkpoints import count_steps, is_complete, list_checkpoints
 from tests.helpers import ROOT
 from tests.training.faulty_run import finish, start_run
 from tests.training.helpers import (

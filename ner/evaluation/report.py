@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from ner.evaluation.comparison import compare
-from ner.evaluation.metrics import compute_metrics
 from ner.evaluation.page.render import render_page
 from ner.evaluation.predictions import read_answered, retag
 from ner.evaluation.scores import compute_f1
+from ner.evaluation.summary import compute_metrics
 from ner.evaluation.tables import format_budget, format_comparison, format_scores, format_table
 from ner.files import check_writable, write_atomically
 

@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 
 from ner.files import write_atomically
 from ner.model.process import get_process
-from ner.training.records import HASHES, count_steps, hash_files, list_checkpoints
+from ner.training.checkpoints import HASHES, count_steps, hash_files, list_checkpoints
 
 
 class HashCheckpoint(TrainerCallback):

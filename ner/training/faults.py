@@ -13,8 +13,8 @@ from ner.cli import InputError
 from ner.files import free_bytes
 from ner.model.device import is_out_of_memory
 from ner.model.process import get_process
-from ner.training.records import is_complete, list_checkpoints
-from ner.training.settings import TrainingSettings, split_batch
+from ner.training.checkpoints import is_complete, list_checkpoints
+from ner.training.run import TrainingSettings, split_batch
 from ner.training.trainer import ChatTrainer
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -16,10 +16,10 @@ from ner.files import free_bytes
 from ner.model.device import check_device
 from ner.model.loading import build_empty
 from ner.model.process import get_process
+from ner.training.checkpoints import list_checkpoints
 from ner.training.memory import ChatLengths, estimate_memory, measure_token_cost
 from ner.training.packing import check_packable
-from ner.training.records import list_checkpoints
-from ner.training.settings import TrainingSettings, split_batch
+from ner.training.run import TrainingSettings, split_batch
 
 
 def check_machine(

@@ -12,7 +12,7 @@ from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from ner.model.device import estimate_weight_bytes, find_projections
 from ner.model.loading import build_empty
 from ner.training.encoding import IGNORED, count_shared_tokens
-from ner.training.settings import TrainingSettings
+from ner.training.run import TrainingSettings
 
 CUDA_BYTES = 1e9  # CUDA's own context and libraries
 BLOCK = 256  # values that share a float32 scale in an 8-bit optimizer
@@ -76,7 +76,7 @@ def attend_efficiently(module, query, key, value, attention_mask, **kwargs):
 def build_empty_lora(config: PreTrainedConfig, lora: LoraConfig, dtype: torch.dtype):
     """A model under LoRA without weights, that saves for the backward pass as it would on CUDA."""
     AttentionInterface.register("attend_efficiently", attend_efficiently)
-    base = build_empty(config).to(dtype)
+    base = build_empty(copy.deepcopy(config)).to(dtype)  # its attention is set below
     base.set_attn_implementation("attend_efficiently")
     with torch.device("meta"):
         # The adapter is float32, but autocast computes with copies in the base's dtype.

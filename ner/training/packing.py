@@ -29,7 +29,7 @@ def pack_chats(rows: list[dict]) -> dict:
     lengths = []
     for row in rows:
         rest = row["input_ids"][prefix:]
-        input_ids = input_ids + rest
+        input_ids += rest
         # Nothing predicts a chat's first token after the prefix: the token before it is another's.
         labels += [IGNORED, *row["labels"][prefix + 1 :]]
         positions += range(prefix, prefix + len(rest))

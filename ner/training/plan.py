@@ -24,7 +24,7 @@ from ner.training.memory import (
     measure_lengths,
     measure_token_cost,
 )
-from ner.training.settings import TrainingSettings
+from ner.training.run import TrainingSettings
 from ner.training.trainer import build_lora
 
 CARDS = (24, 16, 12)  # GB
@@ -41,8 +41,7 @@ class PlanRow(NamedTuple):
 
 def print_plan(settings: TrainingSettings) -> None:
     """Print the memory of a run, of its alternatives, and what fits on smaller cards."""
-    is_folder = Path(settings.model).is_dir()
-    local_files_only = not is_folder and not is_reachable(settings.model)
+    local_files_only = not can_ask_hub(settings)
     config = find_config(settings, local_files_only)
     lengths, source = find_lengths(settings, local_files_only)
     model = build_empty(config)
@@ -66,6 +65,14 @@ def print_plan(settings: TrainingSettings) -> None:
     print_advice(rows)
 
 
+def can_ask_hub(settings: TrainingSettings) -> bool:
+    """Whether the base model's small files are needed and can be read from the hub."""
+    is_folder = Path(settings.model).is_dir()
+    needs_files = settings.model != EXAONE or settings.data.is_file()
+    with explain_hub_errors(settings.model, "Name a local folder instead"):
+        return not is_folder and needs_files and is_reachable(settings.model)
+
+
 def find_config(settings: TrainingSettings, local_files_only: bool) -> PreTrainedConfig:
     """The base model's configuration. EXAONE's is built in, because its repository is gated."""
     if settings.model == EXAONE:
@@ -75,17 +82,20 @@ def find_config(settings: TrainingSettings, local_files_only: bool) -> PreTraine
 
 
 def find_lengths(settings: TrainingSettings, local_files_only: bool) -> tuple[ChatLengths, str]:
-    """The lengths of the chats of --data, or the post's if they cannot be encoded; and which."""
+    """The lengths of the chats in --data, and a description of their source.
+
+    If the chats cannot be encoded, these are the lengths of the post's chats.
+    """
     post = POST_LENGTHS
     if settings.loss == "chat":
         post = replace(post, prefix=0, answer=post.mean)
     if not settings.data.is_file():
-        return post, f"the post's, the longest assumed; {settings.data} does not exist"
+        return post, f"the post's, with the longest assumed, because {settings.data} does not exist"
     base = Base(settings.model, settings.revision)
     try:
         tokenizer = load_tokenizer(base, local_files_only)
     except InputError:
-        return post, "the post's, the longest assumed; the tokenizer cannot be read"
+        return post, "the post's, with the longest assumed, because the tokenizer cannot be read"
     dataset = encode_chats(
         load_chats(settings.data),
         tokenizer,

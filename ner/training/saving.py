@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from ner.files import replace_folder, write_atomically
-from ner.training.records import RECORD
+from ner.training.run import RECORD
 from ner.training.trainer import ChatTrainer
 
 

@@ -25,7 +25,7 @@ from ner.model.lora import read_adapter
 from ner.model.process import get_process
 from ner.training.callbacks import HashCheckpoint
 from ner.training.packing import pack_chats, use_packed_attention
-from ner.training.settings import TARGETS, TrainingSettings, split_batch
+from ner.training.run import TARGETS, TrainingSettings, split_batch
 
 
 class EpochOrder(torch.utils.data.Sampler):
@@ -145,7 +145,7 @@ class ChatTrainer(SFTTrainer):
 
 
 def build_config(settings: TrainingSettings) -> SFTConfig:
-    """The recipe in TRL's words. Raises InputError if TRL rejects a setting."""
+    """The recipe as an SFTConfig. Raises InputError if TRL rejects a setting."""
     batch_size, accumulation = split_batch(
         settings.batch_size, settings.gradient_accumulation, get_process().num_processes
     )
@@ -176,11 +176,11 @@ def build_config(settings: TrainingSettings) -> SFTConfig:
             seed=settings.seed,
         )
     except ValueError as error:
-        raise InputError(f"unknown setting: {error}") from error
+        raise InputError(f"TRL rejects a setting: {error}") from error
 
 
 def build_lora(settings: TrainingSettings, base: Base) -> LoraConfig:
-    """A new adapter in PEFT's words."""
+    """A new adapter as a LoraConfig."""
     return LoraConfig(
         r=settings.lora_r,
         lora_alpha=settings.lora_alpha,
@@ -208,6 +208,7 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerBase,
     dataset: Dataset,
     settings: TrainingSettings,
+    config: SFTConfig,
     lora: LoraConfig,
     callbacks: list[TrainerCallback] | None = None,
 ) -> ChatTrainer:
@@ -219,7 +220,7 @@ def build_trainer(
         use_packed_attention(model)
     trainer = ChatTrainer(
         model=model,
-        args=build_config(settings),
+        args=config,
         train_dataset=dataset,
         processing_class=tokenizer,
         data_collator=pack_chats if settings.pack else None,

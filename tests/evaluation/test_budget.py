@@ -3,7 +3,7 @@
 import pytest
 
 from ner.evaluation.budget import OVERLAPS, classify_sentence
-from ner.evaluation.metrics import compute_metrics
+from ner.evaluation.summary import compute_metrics
 from ner.text.klue import LABELS
 from ner.text.tags import find_entities
 from tests.evaluation.rows import HAND_MADE, make_random_rows, make_row

@@ -4,7 +4,7 @@ import pytest
 
 from ner.cli import InputError
 from ner.evaluation.comparison import compare
-from ner.evaluation.metrics import compute_metrics
+from ner.evaluation.summary import compute_metrics
 from ner.evaluation.tables import format_comparison
 from tests.evaluation.rows import HAND_MADE, make_random_rows, make_row
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from ner.evaluation.metrics import compute_metrics
 from ner.evaluation.page.render import embed_json, render_page
 from ner.evaluation.page.sentences import KINDS, pack_sentence
+from ner.evaluation.summary import compute_metrics
 from tests.evaluation.browser import Browser, find_browser
 from tests.evaluation.rows import make_row
 

@@ -7,9 +7,9 @@ import pytest
 from ner.cli import InputError
 from ner.evaluation import predictions
 from ner.evaluation.definitions import SCORES
-from ner.evaluation.metrics import compute_metrics
 from ner.evaluation.published import PUBLISHED
 from ner.evaluation.report import report_predictions
+from ner.evaluation.summary import compute_metrics
 from ner.evaluation.tables import format_budget, format_table
 from tests.evaluation.rows import HAND_MADE, SETTINGS, make_row, write_predictions
 

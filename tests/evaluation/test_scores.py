@@ -11,8 +11,8 @@ from sklearn.metrics import f1_score as sklearn_f1_score
 
 from ner.evaluation import scores
 from ner.evaluation.counts import count_sentences, sum_sentences
-from ner.evaluation.metrics import compute_metrics
 from ner.evaluation.scores import SEED, resample, score_counts
+from ner.evaluation.summary import compute_metrics
 from ner.text.klue import LABELS, TAGS
 from tests.evaluation.rows import HAND_MADE, make_klue_rows, make_random_rows, make_row
 

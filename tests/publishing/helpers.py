@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard
 
-from ner.evaluation.metrics import compute_metrics
+from ner.evaluation.summary import compute_metrics
 from ner.model.tensors import hash_adapter
 from ner.publishing.card import build_card
 from ner.publishing.contents import collect_files

@@ -1,10 +1,12 @@
-"""A trainer before its first step, and a run that nothing disturbed."""
+"""A trainer before its first step, an undisturbed run, and the record of a run."""
 
 from pathlib import Path
 
 import pytest
 
 import train
+from ner.model.hub import Base
+from ner.training.run import describe_run
 from tests.training.helpers import SAVE_EVERY_STEP, build_command, make_settings, make_trainer
 
 
@@ -21,3 +23,9 @@ def six_steps(stand_in, chats_file, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("six-steps")
     train.main(build_command(stand_in, chats_file, folder, *SAVE_EVERY_STEP))
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(chats_file) -> dict:
+    """The description of a run with default settings."""
+    return describe_run(make_settings("--data", str(chats_file)), Base("alice/base", "c0ffee"))

@@ -13,8 +13,8 @@ from ner.model.loading import load_model
 from ner.model.tokenizer import find_end_tokens, load_tokenizer
 from ner.text.chats import load_chats
 from ner.training.encoding import encode_chats
-from ner.training.settings import TrainingSettings, complete_settings
-from ner.training.trainer import ChatTrainer, build_lora, build_trainer
+from ner.training.run import TrainingSettings, complete_settings
+from ner.training.trainer import ChatTrainer, build_config, build_lora, build_trainer
 
 WEIGHTS = Path("adapter", "adapter_model.safetensors")
 # Steps of four chats. 24 chats make six steps an epoch.
@@ -67,4 +67,5 @@ def make_trainer(settings: TrainingSettings) -> ChatTrainer:
     base = Base(settings.model)
     dataset, tokenizer = encode_data(settings)
     model = load_model(base, settings.precision)
-    return build_trainer(model, tokenizer, dataset, settings, build_lora(settings, base))
+    lora = build_lora(settings, base)
+    return build_trainer(model, tokenizer, dataset, settings, build_config(settings), lora)

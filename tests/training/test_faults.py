@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 import train
 from ner.cli import InputError
 from ner.training.callbacks import HashCheckpoint
+from ner.training.checkpoints import count_steps, is_complete, list_checkpoints
 from ner.training.faults import advise_on_memory, explain_failures, is_disk_full
-from ner.training.records import count_steps, is_complete, list_checkpoints
 from ner.training.trainer import ChatTrainer
 from tests.training.faulty_run import fill_disk, finish, inject_fault, limit_files, start_run
 from tests.training.helpers import SAVE_EVERY_STEP, WEIGHTS, build_command, make_settings

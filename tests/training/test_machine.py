@@ -10,7 +10,7 @@ from ner.model.hub import Base
 from ner.model.loading import load_config
 from ner.training.machine import check_compiler, check_disks, check_machine
 from ner.training.memory import measure_lengths
-from ner.training.settings import TrainingSettings
+from ner.training.run import TrainingSettings
 from ner.training.trainer import build_lora
 from tests.training.helpers import SAVE_EVERY_STEP, build_command, encode_data, make_settings
 

@@ -116,7 +116,7 @@ def run_without_network(tmp_path: Path, *flags: str) -> tuple[subprocess.Complet
 def test_plan_does_not_retry_without_a_network(chats_file, tmp_path):
     run, seconds = run_without_network(tmp_path, "--data", str(chats_file))
     assert run.returncode == 0
-    assert "the longest assumed; the tokenizer cannot be read)" in run.stdout
+    assert "the longest assumed, because the tokenizer cannot be read)" in run.stdout
     assert "together" in run.stdout
     assert "Retry" not in run.stderr
     assert seconds < 60

@@ -9,7 +9,7 @@ from torch.utils.data import BatchSampler
 from ner.cli import InputError
 from ner.model.hub import Base
 from ner.text.chats import load_chats
-from ner.training.settings import split_batch
+from ner.training.run import split_batch
 from ner.training.trainer import (
     EpochOrder,
     LossWatch,
@@ -158,7 +158,7 @@ def test_targets_of_a_new_adapter(targets, modules):
 @pytest.mark.parametrize("name", ["lr_scheduler", "optim"])
 def test_setting_that_trl_does_not_know(name, tmp_path):
     settings = replace(make_settings("--checkpoint_dir", str(tmp_path)), **{name: "foo"})
-    with pytest.raises(InputError, match=r"unknown setting: .*foo"):
+    with pytest.raises(InputError, match=r"TRL rejects a setting: .*foo"):
         build_config(settings)
 
 

@@ -10,8 +10,8 @@ from ner.model.hub import Base
 from ner.model.lora import load_recognizer
 from ner.model.tokenizer import load_tokenizer
 from ner.text.chats import load_chats, write_chats
+from ner.training.checkpoints import is_complete
 from ner.training.encoding import hold_out
-from ner.training.records import is_complete
 from ner.training.validation import ScoreValidation
 from tests.training.helpers import SMALL_STEPS, WEIGHTS, build_command
 

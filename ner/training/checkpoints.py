@@ -1,70 +1,15 @@
-"""What a run is, which checkpoints it left, and which of them can be resumed."""
+"""List a run's checkpoints, check their hashes, and find the one to resume from."""
 
 import hashlib
 import json
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from ner.cli import InputError, describe_changes
-from ner.files import read_json, write_atomically
-from ner.model.hub import Base, find_base
+from ner.files import read_json
 from ner.model.process import get_process
-from ner.text.chats import describe_chats
-from ner.training.settings import TrainingSettings
+from ner.training.run import RECORD, flatten_run
 
-PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
-RECORD = "training.json"
 HASHES = "files.json"
-# A resumed run may change these. The chats' fingerprint decides, not where they came from.
-# Checkpointing computes the same numbers again.
-FREE_ON_RESUME = {"source", "activation_checkpointing", "checkpoint_every"}
-
-
-def describe_run(settings: TrainingSettings, base: Base, adapter: Path | None = None) -> dict:
-    """Everything that decides a run's result: base, data, settings, library versions, adapter."""
-    versions = {"python": sys.version.split()[0]}
-    versions |= {package: version(package) for package in PACKAGES}
-    run = {
-        "base": {"name": base.name, "revision": base.revision},
-        "data": describe_chats(settings.data),
-        "settings": settings.recipe() | {"processes": get_process().num_processes},
-        "versions": versions,
-    }
-    if adapter:
-        from ner.model.tensors import hash_adapter
-
-        run["adapter"] = {"source": settings.adapter, "sha256": hash_adapter(adapter)}
-    return run
-
-
-def find_run_base(settings: TrainingSettings, resume: bool) -> Base:
-    """The base model. A resumed run keeps the commit that it began with."""
-    revision = settings.revision
-    earlier = read_json(settings.checkpoint_dir / RECORD)
-    if resume and earlier and not revision:
-        revision = earlier["base"]["revision"]
-    return find_base(settings.model, revision)
-
-
-def write_record(folder: Path, run: dict) -> None:
-    write_atomically(folder / RECORD, json.dumps(run, ensure_ascii=False, indent=2))
-
-
-def flatten_run(run: dict) -> dict:
-    """A run's fields by dotted name, without those that a resumed run may change.
-
-    The chats of a step count, not how they are divided into micro-batches.
-    """
-    settings = dict(run["settings"])
-    batch_size, accumulation = settings.pop("batch_size"), settings.pop("gradient_accumulation")
-    settings["chats a step"] = batch_size * accumulation
-    return {
-        f"{part}.{name}": value
-        for part, fields in (run | {"settings": settings}).items()
-        for name, value in fields.items()
-        if name not in FREE_ON_RESUME
-    }
 
 
 def count_steps(checkpoint: Path) -> int:

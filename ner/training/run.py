@@ -1,12 +1,24 @@
-"""The settings of a training run, decided by flags, by an adapter and by the machine."""
+"""A training run: its settings, and the record of all that decides its result.
 
+The defaults of the settings are in train.py.
+"""
+
+import json
+import sys
 from argparse import Namespace
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from ner.cli import InputError
+from ner.files import read_json, write_atomically
 from ner.model.adapter import read_adapter_config
+from ner.model.hub import Base, find_base
+from ner.model.process import get_process
+from ner.text.chats import describe_chats
 
+RECORD = "training.json"
+PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 CHATS_PER_STEP = 16
 TARGETS = {"all": "all-linear", "qkv": ["q_proj", "k_proj", "v_proj"]}
 # Where files come from and go. A resumed run may change these, and a run does not record them.
@@ -14,7 +26,10 @@ FILES = {
     *("data", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"),
     *("model", "revision", "adapter"),
 }
-# Transformers' names for those that need no further package and no further setting.
+# A resumed run may also change these. The chats are compared by fingerprint, not by source, and
+# checkpointing computes the same numbers again.
+FREE_ON_RESUME = {"source", "activation_checkpointing", "checkpoint_every"}
+# Transformers' optimizers and schedules that need no extra package or setting.
 OPTIMIZERS = [
     *("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop", "ademamix"),
     *("adamw_8bit", "adamw_bnb_8bit", "ademamix_8bit", "lion_8bit", "lion_32bit"),
@@ -35,7 +50,7 @@ SCHEDULERS = [
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """One field for each flag of train.py, all of them decided."""
+    """The flags of train.py, with the defaults filled in."""
 
     data: Path
     output_dir: Path
@@ -80,7 +95,7 @@ class TrainingSettings:
 
 
 def complete_settings(args: Namespace, adapter: Path | None, cuda: bool) -> TrainingSettings:
-    """Decide what no flag decided. `adapter` is the one to train further, if any.
+    """Fill in the settings that no flag sets. `adapter` is the one to train further, if any.
 
     Raises InputError if a flag contradicts the adapter.
     """
@@ -99,15 +114,15 @@ def complete_settings(args: Namespace, adapter: Path | None, cuda: bool) -> Trai
 
 
 def inherit_settings(args: Namespace, adapter: Path) -> dict:
-    """The settings that an adapter to be trained further decides: its LoRA and its base.
+    """The settings of an adapter to be trained further: its LoRA and its base.
 
-    Raises InputError if a flag says otherwise.
+    Raises InputError if a flag contradicts them.
     """
     config = read_adapter_config(adapter)
     if config.get("peft_type") != "LORA":
         raise InputError(
-            f"--adapter {args.adapter}: this is a {config.get('peft_type')} adapter. Only LoRA can "
-            "be trained further"
+            f"--adapter {args.adapter}: its type is {config.get('peft_type')}. Only LoRA can be "
+            "trained further"
         )
     if args.lora_targets:
         raise InputError(
@@ -134,9 +149,10 @@ def inherit_settings(args: Namespace, adapter: Path) -> dict:
 
 
 def split_batch(batch_size: int, accumulation: int, processes: int) -> tuple[int, int]:
-    """Each process's micro-batch and accumulation. A step takes the same chats for any number.
+    """Divide a step among processes. Returns the micro-batch size and accumulation of each.
 
-    Raises InputError if the chats cannot be divided.
+    A step has the same chats for any number of processes. Raises InputError if it cannot be
+    divided.
     """
     if accumulation % processes == 0:
         return batch_size, accumulation // processes
@@ -146,3 +162,49 @@ def split_batch(batch_size: int, accumulation: int, processes: int) -> tuple[int
         f"a step of {batch_size} x {accumulation} chats cannot be divided among {processes} "
         "processes. Choose another --batch_size or --gradient_accumulation"
     )
+
+
+def describe_run(settings: TrainingSettings, base: Base, adapter: Path | None = None) -> dict:
+    """Everything that decides a run's result: base, data, settings, library versions, adapter."""
+    versions = {"python": sys.version.split()[0]}
+    versions |= {package: version(package) for package in PACKAGES}
+    run = {
+        "base": {"name": base.name, "revision": base.revision},
+        "data": describe_chats(settings.data),
+        "settings": settings.recipe() | {"processes": get_process().num_processes},
+        "versions": versions,
+    }
+    if adapter:
+        from ner.model.tensors import hash_adapter
+
+        run["adapter"] = {"source": settings.adapter, "sha256": hash_adapter(adapter)}
+    return run
+
+
+def find_run_base(settings: TrainingSettings, resume: bool) -> Base:
+    """The base model. A resumed run keeps the commit that it began with."""
+    revision = settings.revision
+    earlier = read_json(settings.checkpoint_dir / RECORD)
+    if resume and earlier and not revision:
+        revision = earlier["base"]["revision"]
+    return find_base(settings.model, revision)
+
+
+def write_record(folder: Path, run: dict) -> None:
+    write_atomically(folder / RECORD, json.dumps(run, ensure_ascii=False, indent=2))
+
+
+def flatten_run(run: dict) -> dict:
+    """A run's fields by dotted name, without those that a resumed run may change.
+
+    It has the number of chats in a step, not their division into micro-batches.
+    """
+    settings = dict(run["settings"])
+    batch_size, accumulation = settings.pop("batch_size"), settings.pop("gradient_accumulation")
+    settings["chats a step"] = batch_size * accumulation
+    return {
+        f"{part}.{name}": value
+        for part, fields in (run | {"settings": settings}).items()
+        for name, value in fields.items()
+        if name not in FREE_ON_RESUME
+    }

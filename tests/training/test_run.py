@@ -7,11 +7,17 @@ from transformers.training_args import OptimizerNames
 
 import train
 from ner.cli import InputError
-from ner.training.settings import (
+from ner.model.hub import Base
+from ner.model.tensors import hash_adapter
+from ner.training.run import (
     OPTIMIZERS,
+    PACKAGES,
     SCHEDULERS,
     TARGETS,
     complete_settings,
+    describe_run,
+    find_run_base,
+    flatten_run,
     inherit_settings,
     split_batch,
 )
@@ -100,7 +106,7 @@ def test_other_kinds_of_adapters_are_refused(changed_adapter):
     args = train.parse_args(["--adapter", "x"])
     folder = changed_adapter(peft_type="IA3")
     for decide in (inherit_settings, lambda *known: complete_settings(*known, cuda=False)):
-        with pytest.raises(InputError, match=r"--adapter x: this is a IA3 adapter\. Only LoRA"):
+        with pytest.raises(InputError, match=r"--adapter x: its type is IA3\. Only LoRA"):
             decide(args, folder)
 
 
@@ -114,3 +120,59 @@ def test_processes_share_the_chats_of_a_step(processes, shares):
 def test_chats_that_cannot_be_shared():
     with pytest.raises(InputError, match="8 x 2 chats cannot be divided among 3 processes"):
         split_batch(8, 2, 3)
+
+
+def test_run_records_everything_that_decides_its_result(run, chats_file):
+    source = json.loads(chats_file.with_name("train.source.json").read_text(encoding="utf-8"))
+    settings = make_settings("--data", str(chats_file))
+    assert run["base"] == {"name": "alice/base", "revision": "c0ffee"}
+    assert run["data"] == {"sha256": source["sha256"], "source": source}
+    assert run["settings"] == settings.recipe() | {"processes": 1}
+    assert run["versions"].keys() == {"python", *PACKAGES}
+    assert "adapter" not in run
+
+
+def test_further_training_records_the_adapter_it_began_with(adapter, chats_file):
+    settings = make_settings("--data", str(chats_file), "--adapter", str(adapter))
+    run = describe_run(settings, Base("alice/base"), adapter)
+    assert run["adapter"] == {"source": str(adapter), "sha256": hash_adapter(adapter)}
+
+
+def test_resumed_run_may_change_how_it_computes_the_same_numbers(chats_file):
+    def flatten(*flags: str) -> dict:
+        settings = make_settings("--data", str(chats_file), *flags)
+        return flatten_run(describe_run(settings, Base("alice/base")))
+
+    others = [
+        *("--batch_size", "2", "--gradient_accumulation", "8", "--activation_checkpointing"),
+        *("--checkpoint_every", "2", "--save_steps", "3", "--output_dir", "elsewhere"),
+    ]
+    assert flatten(*others) == flatten()
+    assert flatten("--learning_rate", "1e-3") != flatten()
+    assert flatten("--batch_size", "8", "--gradient_accumulation", "1") != flatten()
+    assert flatten("--no-pack") != flatten()
+    assert flatten()["settings.chats a step"] == 16
+
+
+def test_fingerprints_decide_and_not_where_data_and_adapter_came_from(run):
+    adapter = {"source": "alice/adapter", "sha256": "ab12"}
+    moved = {
+        "data": run["data"] | {"source": None},
+        "adapter": adapter | {"source": "/mnt/adapter"},
+    }
+    fields = flatten_run(run | {"adapter": adapter})
+    assert flatten_run(run | moved) == fields
+    assert fields["adapter.sha256"] == "ab12"
+    assert fields["data.sha256"] == run["data"]["sha256"]
+
+
+def test_resumed_run_keeps_the_commit_of_its_base(stand_in, tmp_path, monkeypatch):
+    """Its flag --revision would overrule the record, and a new run does not read it."""
+    monkeypatch.setattr("ner.training.run.find_base", Base)
+    (tmp_path / "training.json").write_text('{"base": {"revision": "c0ffee"}}')
+    command = ["--model", "alice/base", "--checkpoint_dir", str(tmp_path)]
+    settings = make_settings(*command)
+    assert find_run_base(settings, resume=True) == Base("alice/base", "c0ffee")
+    assert find_run_base(settings, resume=False) == Base("alice/base", None)
+    settings = make_settings(*command, "--revision", "beef")
+    assert find_run_base(settings, resume=True) == Base("alice/base", "beef")

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from ner.evaluation.metrics import compute_metrics
+from ner.evaluation.summary import compute_metrics
 from tests.evaluation.rows import HAND_MADE, make_klue_rows, make_random_rows, make_row
 
 pytestmark = pytest.mark.filterwarnings("error")
