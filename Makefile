@@ -25,7 +25,7 @@ lint: install-dev
 # Two at a time, one thread each.
 test: export OMP_NUM_THREADS = 1
 test: install-dev
-	$(BIN)/python -m pytest tests --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # All four scripts on a tiny random EXAONE and 24 sentences of data/sample. The settings make it
 # memorize them, which shows that the pipeline works and nothing about its quality.

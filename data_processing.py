@@ -1,12 +1,12 @@
 """Step 1: turn KLUE-NER into training chats, and answers back into tags.
 
 Reads KLUE-NER from the Hugging Face Hub, a local folder in the hub's layout, or a folder with
-`train.txt` and `validation.txt` in KLUE's notation, one sentence a line:
+`train.txt` and `validation.txt` in KLUE's notation, one sentence per line:
 
     <손흥민:PS>은 <춘천:LC>에서 태어났다.
 
-Writes `data/train.jsonl`, one chat a line (system prompt, sentence, answer), and
-`data/train.source.json`, which records what the chats were made from.
+Writes `data/train.jsonl`, one chat per line (system prompt, sentence, answer), and
+`data/train.source.json`, which records the source of the chats.
 
     python data_processing.py
     python data_processing.py --dataset data/sample
@@ -55,7 +55,7 @@ def bio_to_json(
 
 
 def json_to_bio(json_str: str, tokens: Sequence[str]) -> list[str]:
-    """Tag `tokens` with a model's answer: one IOB2 tag a token, well-formed for any string.
+    """Tag `tokens` with a model's answer: one IOB2 tag per token, well-formed for any string.
 
     >>> json_to_bio('{"PS": ["손흥민"]}', list("손흥민은"))
     ['B-PS', 'I-PS', 'I-PS', 'O']
@@ -67,7 +67,7 @@ def json_to_bio(json_str: str, tokens: Sequence[str]) -> list[str]:
 def create_chat_dataset(
     split: "Dataset", id2label: dict[int, str], system_prompt: str = SYSTEM_PROMPTS["basic"]
 ) -> list[dict]:
-    """Make one chat a sentence: `{"messages": [system, user, assistant]}`.
+    """Make one chat per sentence: `{"messages": [system, user, assistant]}`.
 
     Prints how many sentences `json_to_bio` cannot restore exactly from their own answer, because
     an answer does not say where its mentions are. Raises InputError, with the row, if tokens and
@@ -106,7 +106,7 @@ def preprocessing_data(
     num_samples: int | None = None,
     seed: int = 42,
 ) -> None:
-    """Write the train split as chats to `output`, whole or not at all.
+    """Write the train split as chats to `output`, atomically.
 
     Beside it, `train.source.json` records the data set, its revision, the prompt and the SHA-256 of
     the chats.

@@ -6,10 +6,13 @@ prints the scores and writes `metrics.json` and `report.html` beside it. After a
 same command continues.
 
     python evaluate_hub.py                                  100 sentences, drawn as in the post
-    python evaluate_hub.py --num_samples 5000               all of them
     python evaluate_hub.py --text "손흥민은 춘천에서 태어났다."  your own sentences
     accelerate launch evaluate_hub.py                       on every GPU of the machine
-    python evaluate_hub.py --endpoint http://localhost:8000/v1 --model NAME  on a server
+
+Give each further run its own --output_dir:
+
+    python evaluate_hub.py --num_samples 5000 --output_dir evaluation-5000    the whole split
+    python evaluate_hub.py --endpoint URL --model NAME --output_dir evaluation-server
 """
 
 import argparse
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from ner.cli import build_parser, positive_int, run_script
 from ner.files import check_writable
-from ner.model.adapter import find_adapter, read_prompt_name
+from ner.model.adapter import check_adapter, find_adapter, read_prompt_name
 from ner.model.names import ADAPTER, EXAONE
 from ner.text.conversion import tag_answer
 from ner.text.klue import KLUE
@@ -28,6 +31,7 @@ from ner.text.prompts import SYSTEM_PROMPTS
 
 if TYPE_CHECKING:
     from ner.evaluation.answering import Recognizer
+    from ner.evaluation.recognizer import LocalRecognizer
 
 
 def parse_batch_size(text: str) -> int | None:
@@ -42,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     server.add_argument(
         "--endpoint",
         metavar="URL",
-        help="OpenAI-compatible server of --model; its key, if any, is ENDPOINT_API_KEY",
+        help="OpenAI-compatible server of --model. Set ENDPOINT_API_KEY if it needs a key",
     )
     server.add_argument(
         "--concurrency", type=positive_int, default=16, metavar="N", help="requests at a time"
@@ -76,8 +80,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "--adapter",
         default=ADAPTER,
         metavar="ID_OR_FOLDER",
-        help="a local folder; an id on the hub, your own if it names no owner, with @ and a "
-        "branch, tag or commit if needed; or none for the base model alone",
+        help="local folder or hub id ([OWNER/]NAME[@REVISION]), or none for the base model alone",
     )
     model.add_argument(
         "--model",
@@ -96,8 +99,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--prompt",
         choices=SYSTEM_PROMPTS,
-        help="which of the post's system prompts to use (default: the one the adapter was trained "
-        "with, as its training.json or card records, else basic)",
+        help="system prompt (default: the adapter's own, or basic if unknown)",
     )
     model.add_argument(
         "--max_new_tokens",
@@ -139,29 +141,35 @@ def choose_prompt(requested: str | None, adapter: Path | None) -> str:
     return requested or (recorded if recorded in SYSTEM_PROMPTS else "basic")
 
 
-def build_recognizer(args: argparse.Namespace, adapter: Path | None) -> "Recognizer":
+def build_recognizer(args: argparse.Namespace) -> "Recognizer":
     """The model to ask: one on a server, or one on this machine."""
-    if args.endpoint:
-        from ner.evaluation.endpoint import EndpointRecognizer
+    if not args.endpoint:
+        return build_local_recognizer(args, None if args.text else args.dataset)
+    from ner.evaluation.endpoint import EndpointRecognizer
 
-        return EndpointRecognizer(
-            args.endpoint,
-            args.model,
-            choose_prompt(args.prompt, adapter),
-            args.max_new_tokens,
-            args.concurrency,
-        )
+    return EndpointRecognizer(
+        args.endpoint,
+        args.model,
+        args.prompt or "basic",
+        args.max_new_tokens,
+        args.concurrency,
+    )
+
+
+def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "LocalRecognizer":
+    adapter = find_adapter(args.adapter)
+    # Imported after the adapter is found: PyTorch and PEFT take seconds.
     from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
 
     return LocalRecognizer(
-        find_recognizer_base(adapter, args.adapter, args.model, args.revision),
-        args.precision,
-        adapter,
-        args.adapter,
-        choose_prompt(args.prompt, adapter),
-        args.batch_size,
-        args.max_new_tokens,
-        dataset=None if args.text else args.dataset,
+        base=find_recognizer_base(adapter, args.adapter, args.model, args.revision),
+        precision=args.precision,
+        adapter=adapter,
+        adapter_name=args.adapter,
+        prompt=choose_prompt(args.prompt, adapter),
+        batch_size=args.batch_size,
+        max_new_tokens=args.max_new_tokens,
+        dataset=dataset,
     )
 
 
@@ -175,20 +183,20 @@ def print_marked(recognizer: "Recognizer", sentences: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    path = args.output_dir / "predictions.jsonl"
-    if not args.text:
-        check_writable(path)
-    adapter = None if args.endpoint else find_adapter(args.adapter)
     if args.text:
-        print_marked(build_recognizer(args, adapter), args.text)
+        print_marked(build_recognizer(args), args.text)
         return
 
-    # Imported after the checks that need none of it: data sets and PyTorch take seconds.
+    path = args.output_dir / "predictions.jsonl"
+    check_writable(path)
+    if not args.endpoint:
+        check_adapter(args.adapter)
+    # Imported here because data sets take a second.
     from ner.evaluation.answering import answer_rows, draw_rows, hash_sentences
     from ner.text.corpus import find_revision
 
     rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed)
-    recognizer = build_recognizer(args, adapter)
+    recognizer = build_recognizer(args)
     settings = recognizer.settings | {
         "dataset": args.dataset,
         "dataset_revision": find_revision(rows),

@@ -1,6 +1,6 @@
 """Score the predictions that evaluate_hub.py wrote, without a model.
 
-Reads `predictions.jsonl`: a line of settings, then one line a sentence with its gold tags and the
+Reads `predictions.jsonl`: a line of settings, then one line per sentence with its gold tags and the
 model's raw answer. `ner.text.conversion.tag_answer` reads the answers again, so a change to it
 shows in the scores.
 

@@ -16,8 +16,7 @@ from pathlib import Path
 
 from ner.cli import build_parser, fraction, non_negative_float, positive_int, run_script
 from ner.files import check_replaceable, check_writable
-from ner.model.adapter import find_adapter
-from ner.model.hub import download_base
+from ner.model.adapter import RECORD, find_adapter
 from ner.model.names import ADAPTER, EXAONE
 from ner.model.process import get_process, has_cuda
 from ner.text.chats import load_chats
@@ -25,13 +24,12 @@ from ner.training.checkpoints import check_unused, find_checkpoint
 from ner.training.run import (
     CHATS_PER_STEP,
     OPTIMIZERS,
-    RECORD,
     SCHEDULERS,
     TARGETS,
+    begin_run,
     complete_settings,
     describe_run,
     find_run_base,
-    write_record,
 )
 
 NEW_LORA = {"lora_targets": "all", "lora_r": 32, "lora_alpha": 16, "lora_dropout": 0.05}
@@ -50,8 +48,8 @@ def add_file_flags(parser: argparse.ArgumentParser) -> None:
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     flag = parser.add_argument_group("base model and adapter").add_argument
-    flag("--model", help=f"any causal LM with a chat template (default: {EXAONE})")
-    flag("--revision", help="its branch, tag or commit on the hub (default: the newest)")
+    flag("--model", help=f"a causal LM with a chat template (default: {EXAONE} or --adapter's)")
+    flag("--revision", help="its branch, tag or commit (default: the newest or --adapter's)")
     flag(
         "--precision",
         choices=["nf4", "bfloat16", "float32"],
@@ -87,13 +85,13 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
     flag(
         "--gradient_accumulation",
         type=positive_int,
-        help="micro-batches a step, shared among processes (default: for 16 chats a step)",
+        help="micro-batches per step, shared among processes (default: 16 chats per step)",
     )
     flag(
         "--pack",
         action=yes_or_no,
-        help="compute the system prompt once a micro-batch and pad nothing; changes no gradient "
-        "except through dropout (default: yes, unless --loss chat)",
+        help="compute the system prompt once per micro-batch, without padding (default: yes, "
+        "unless --loss chat)",
     )
     flag("--learning_rate", type=non_negative_float, default=2e-4, help="peak learning rate")
     flag(
@@ -127,7 +125,7 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         "--checkpoint_every",
         type=positive_int,
         default=1,
-        help="checkpoint one layer in this many; more takes more memory and less time",
+        help="checkpoint every Nth layer. Higher values take more memory and less time",
     )
     flag(
         "--validation",
@@ -202,11 +200,7 @@ def main(argv: list[str] | None = None) -> None:
     config = build_config(settings)
     check_machine(settings, model_config, lora, measure_lengths(dataset))
 
-    process = get_process()
-    if process.is_main_process:
-        write_record(settings.checkpoint_dir, run)
-    with process.main_process_first():
-        download_base(base)
+    begin_run(settings, base, run)
     model = load_model(base, settings.precision)
     scorers = []
     if validation_chats:
@@ -219,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
         if settings.pack:
             check_packing(trainer)
         run_training(trainer, checkpoint)
-        if process.is_main_process:
+        if get_process().is_main_process:
             for scorer in scorers:
                 scorer.restore_best(trainer.model)
             save_adapter(trainer, run, settings.output_dir)

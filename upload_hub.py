@@ -32,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=Path(ADAPTER),
         metavar="FOLDER",
-        help="the adapter's folder (default: %(default)s)",
+        help="the adapter's folder",
     )
     parser.add_argument(
         "--repo_id",
@@ -50,7 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         default=Path("evaluation/metrics.json"),
         metavar="FILE",
-        help="scores for the card, used only if measured with this adapter (default: %(default)s)",
+        help="scores for the card, used only if measured with this adapter",
     )
     parser.add_argument("--public", action="store_true", help="make a new repository public")
     parser.add_argument(

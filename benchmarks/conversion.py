@@ -215,7 +215,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--dataset",
         default=KLUE,
         metavar="ID_OR_FOLDER",
-        help="data set on the hub, or a local folder (default: %(default)s)",
+        help="data set on the hub, or a local folder",
     )
     return parser.parse_args(argv)
 

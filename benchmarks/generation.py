@@ -11,14 +11,13 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from evaluate_hub import add_model_flags, add_sentence_flags, choose_prompt
+from evaluate_hub import add_model_flags, add_sentence_flags, build_local_recognizer
 from ner.cli import build_parser, run_script
-from ner.model.adapter import find_adapter
 
 if TYPE_CHECKING:
-    from ner.evaluation.answer import Answer
-    from ner.evaluation.generation import AnswerGenerator
     from ner.evaluation.recognizer import LocalRecognizer
+    from ner.model.generation import AnswerGenerator
+    from ner.text.answers import Answer
 
 Prompts = dict[int, list[int]]
 
@@ -32,24 +31,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    adapter = find_adapter(args.adapter)
-    # Imported after the flags are checked, because PyTorch and PEFT take seconds.
+    # Imported after the flags are checked, because PyTorch takes a second.
     import torch
 
     from ner.evaluation.answering import draw_rows
-    from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
 
     rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed)
-    recognizer = LocalRecognizer(
-        find_recognizer_base(adapter, args.adapter, args.model, args.revision),
-        args.precision,
-        adapter,
-        args.adapter,
-        choose_prompt(args.prompt, adapter),
-        args.batch_size,
-        args.max_new_tokens,
-        args.dataset,
-    )
+    recognizer = build_local_recognizer(args, args.dataset)
     generator = recognizer.load_generator()
     sentences = ["".join(tokens) for tokens in rows["tokens"]]
     prefix = compare_speeds(generator, recognizer, sentences)

@@ -30,9 +30,6 @@ def quote(mention: str) -> str:
     return json.dumps(mention, ensure_ascii=False)
 
 
-# Other structures
-
-
 def list_each_once(answer: Answer) -> str:
     distinct = {label: list(dict.fromkeys(mentions)) for label, mentions in answer.items()}
     return write_plainly(distinct)
@@ -74,9 +71,6 @@ def add_unknown_labels(answer: Answer) -> str:
     return write_plainly({"EVENT": ["대회"], **answer, "TITLE": ["대표", "씨"]})
 
 
-# Other punctuation
-
-
 def use_curly_quotes(answer: Answer) -> str:
     return re.sub(r'"([A-Z]+|[^"\\]*)"', r"“\1”", write_plainly(answer))
 
@@ -90,9 +84,6 @@ def use_full_width_marks(answer: Answer) -> str:
     for label, mentions in answer.items():
         fields.append(f'"{label}"：［' + "，".join(map(quote, mentions)) + "］")
     return "｛" + "，".join(fields) + "｝"
-
-
-# Variants of the plain answer: around it, in its labels, in its mentions
 
 
 def insert(template: str, answer: Answer) -> str:

@@ -93,11 +93,8 @@ def run_step(script: str, *arguments: object) -> None:
 
 def measure_row(args: argparse.Namespace, row: Path, prompt: str, flags: list[str]) -> Path:
     """Train and evaluate an adapter, and return its predictions. Skips steps that are complete."""
-    chats, adapter, evaluation = (
-        args.work_dir / f"{prompt}.jsonl",
-        row / "adapter",
-        row / "evaluation",
-    )
+    chats = args.work_dir / f"{prompt}.jsonl"
+    adapter, evaluation = row / "adapter", row / "evaluation"
     if not chats.is_file():
         run_step(
             "data_processing.py",

@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=positive_int,
         default=7,
         metavar="N",
-        help="steps of 16 chats; the first does not count (default: %(default)s)",
+        help="steps of 16 chats; the first does not count",
     )
     parser.add_argument("--profile", action="store_true", help="profile ours instead")
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)

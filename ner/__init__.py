@@ -1,6 +1,7 @@
 """The machinery behind the scripts. Nothing here imports a script.
 
-Layers, lowest first: `cli` and `files`; `text`; `model`; `training` and `evaluation`; `publishing`.
+Layers from the bottom: `cli` and `files`, then `text`, `model`, `training` and `evaluation`, and
+`publishing`.
 """
 
 import logging

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class InputError(ValueError):
-    """The user gave something wrong. The message says what, where, and what to do next."""
+    """Invalid input. The message states the error, its place and the fix."""
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -14,7 +14,9 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        if "default" in text or action.default in (None, False, argparse.SUPPRESS):
+        if "default" in text or any(
+            action.default is value for value in (None, False, argparse.SUPPRESS)
+        ):
             return text
         return f"{text} (default: %(default)s)"
 

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all.
+"""Files and folders that are written atomically.
 
 A folder is replaced only if it holds the same kind of output.
 """
@@ -59,14 +59,14 @@ def check_parent(path: Path) -> None:
 def check_writable(path: Path) -> None:
     """Check that a file can be written at `path`. Raises InputError."""
     if path.is_dir():
-        raise InputError(f"{path}: is a folder. Name a file")
+        raise InputError(f"{path}: is a folder. Choose a file")
     check_parent(path)
 
 
 def check_replaceable(folder: Path, marker: str) -> None:
     """Check that `replace_folder` may write `folder`: it is new, empty, or holds `marker`."""
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder}: is a file. Name a folder")
+        raise InputError(f"{folder}: is a file. Choose a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / marker).is_file():
         raise InputError(
             f"{folder}: holds other files (no {marker}), which would be lost. Choose another folder"

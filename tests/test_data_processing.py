@@ -115,7 +115,7 @@ def test_source_has_the_data_and_its_fingerprint(chats_file):
 
 
 def test_sentences_that_are_not_restored_are_listed(tmp_path, capsys):
-    """The first 보리 and the first 이 are no names, but an answer cannot say which one is meant."""
+    """The first 보리 and the first 이 are not names, but an answer cannot say which one it means."""
     path = tmp_path / "train.txt"
     path.write_text("<봄:DT>이 왔다\n보리밥 먹는 <보리:PS>\n이 사람 <이:PS>는\n", encoding="utf-8")
     rows = read_marked_file(path)
@@ -164,7 +164,7 @@ def test_rows_that_do_not_fit_leave_the_old_chats_alone(tmp_path, change, messag
 
 
 def test_output_that_is_a_folder_is_reported_before_the_data_is_read(tmp_path):
-    with pytest.raises(InputError, match=r"is a folder\. Name a file"):
+    with pytest.raises(InputError, match=r"is a folder\. Choose a file"):
         preprocessing_data("nowhere", tmp_path)
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import evaluate_hub
 from ner.cli import InputError
-from ner.evaluation.generation import AnswerGenerator
+from ner.model.generation import AnswerGenerator
 from ner.text.corpus import load_split, sample_rows
 from ner.text.klue import TAGS
 from ner.text.notation import mark_entities, parse_marked_sentence

@@ -50,7 +50,7 @@ def test_free_space_of_a_folder_to_come(tmp_path):
 def test_file_needs_a_place_that_can_be_written(tmp_path):
     check_writable(tmp_path / "new" / "train.jsonl")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match=r"is a folder\. Name a file"):
+    with pytest.raises(InputError, match=r"is a folder\. Choose a file"):
         check_writable(tmp_path)
     with pytest.raises(InputError, match="cannot be written in /proc"):
         check_writable(Path("/proc/train.jsonl"))

@@ -10,10 +10,10 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from ner.cli import InputError, describe_changes
-from ner.evaluation.answer import Answer
 from ner.evaluation.predictions import read_predictions
 from ner.files import write_atomically
 from ner.model.process import get_process
+from ner.text.answers import Answer
 from ner.text.conversion import tag_answer
 from ner.text.corpus import get_id2label, load_split, sample_rows
 

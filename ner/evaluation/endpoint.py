@@ -10,7 +10,7 @@ from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 from ner.cli import InputError
-from ner.evaluation.answer import DEFAULT_MAX_NEW_TOKENS, Answer
+from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer
 from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 
 PAUSES = (1, 2, 4, 8)  # seconds before another try

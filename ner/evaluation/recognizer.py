@@ -7,17 +7,16 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ner.cli import InputError
-from ner.evaluation.answer import DEFAULT_MAX_NEW_TOKENS, Answer
-from ner.evaluation.generation import AnswerGenerator, find_shared_prefix
 from ner.model.adapter import read_adapter_config
 from ner.model.device import check_device
+from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.hub import Base, download_base, find_base
 from ner.model.loading import build_empty, load_config
 from ner.model.lora import load_recognizer
 from ner.model.names import EXAONE
 from ner.model.tensors import hash_adapter
-from ner.model.tokenizer import find_end_tokens, load_tokenizer
-from ner.text.answers import write_answer
+from ner.model.tokenizer import encode_prompt, find_end_tokens, load_tokenizer
+from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer, write_answer
 from ner.text.corpus import get_id2label, load_split
 from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 from ner.text.tags import find_entities
@@ -72,8 +71,7 @@ class LocalRecognizer:
     def encode_prompt(self, sentence: str) -> list[int]:
         """Token ids of a sentence's chat, up to where the answer begins."""
         messages = build_prompt(sentence, SYSTEM_PROMPTS[self.prompt])
-        chat = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-        return chat["input_ids"]
+        return encode_prompt(messages, self.tokenizer)
 
     def find_prefix(self, prompts: list[list[int]]) -> list[int]:
         """The tokens of the system prompt, which all prompts begin with."""

@@ -12,13 +12,10 @@ from ner.evaluation.tables import format_budget, format_comparison, format_score
 from ner.files import check_writable, write_atomically
 
 
-def report_predictions(path: Path, page: Path | None = None) -> dict:
-    """Read a predictions file and report on it; see `write_report`. Returns the metrics.
-
-    The page goes to `report.html` beside the file unless `page` names another place.
-    """
-    page = page or path.with_name("report.html")
+def report_predictions(path: Path) -> dict:
+    """Read a predictions file and report on it; see `write_report`. Returns the metrics."""
     settings, rows = read_answered(path)
+    page = path.with_name("report.html")
     for output in (page, path.with_name("metrics.json")):
         check_writable(output)
     return write_report(path, settings, rows, page)
@@ -56,17 +53,16 @@ def describe_retagging(rows: list[dict], retagged: list[dict]) -> str:
     )
 
 
-def write_comparison(path: Path, rows: list[dict], other: Path, other_rows: list[dict]) -> dict:
+def write_comparison(path: Path, rows: list[dict], other: Path, other_rows: list[dict]) -> None:
     """Compare the rows of two predictions files and print the differences.
 
-    Also writes them to `comparison.json` beside `path`, the first file. Returns the comparison.
+    Also writes them to `comparison.json` beside `path`, the first file.
     """
     comparison = compare(retag(rows), retag(other_rows))
     print(f"\nfirst: {path}\nother: {other}\n\n{format_comparison(comparison)}\n")
     comparison_file = path.with_name("comparison.json")
     write_json(comparison_file, comparison)
     print(comparison_file)
-    return comparison
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -1,1 +1,1 @@
-"""Base models and adapters: what EXAONE is, where files come from, how they are loaded."""
+"""Find, download and load base models and adapters."""

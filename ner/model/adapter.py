@@ -1,4 +1,4 @@
-"""An adapter's folder: where it is, what it holds, and how it was trained."""
+"""Find an adapter's folder and read its configuration and training record."""
 
 import json
 import re
@@ -11,6 +11,7 @@ from ner.cli import InputError
 from ner.files import read_json
 from ner.model.hub import explain_hub_errors
 
+RECORD = "training.json"
 ADAPTER_FILES = [
     "adapter_config.json",
     "adapter_model.safetensors",
@@ -25,12 +26,26 @@ ADAPTER_FILES = [
 ]
 
 
+def check_adapter(name: str) -> None:
+    """Check a name for `find_adapter` as far as that needs no network. Raises InputError."""
+    if name == "none":
+        return
+    if Path(name).is_dir():
+        read_adapter_config(Path(name))
+    elif "/" not in name and get_token() is None:
+        raise InputError(
+            f"{name}: no such folder. Train it first (python train.py), pass one on the hub as "
+            "owner/name, or log in to use your own: hf auth login"
+        )
+
+
 def find_adapter(name: str) -> Path | None:
     """The folder of an adapter, downloaded if it is on the hub. None for the name `none`.
 
-    A name without an owner that is no local folder belongs to the login. A branch, tag or commit
-    may follow an @. Raises InputError.
+    A name without an owner that is not a local folder refers to the user's own repository. A
+    branch, tag or commit may follow an @. Raises InputError.
     """
+    check_adapter(name)
     if name == "none":
         return None
     folder = Path(name) if Path(name).is_dir() else download_adapter(name)
@@ -40,13 +55,8 @@ def find_adapter(name: str) -> Path | None:
 
 def download_adapter(name: str) -> Path:
     name, _, revision = name.partition("@")
-    with explain_hub_errors(name, "Check the network and try again, or name a local folder"):
+    with explain_hub_errors(name, "Check the network and try again, or choose a local folder"):
         if "/" not in name:
-            if get_token() is None:
-                raise InputError(
-                    f"{name}: no such folder. Train it first (python train.py), name one on the "
-                    "hub as owner/name, or log in to use your own: hf auth login"
-                )
             name = f"{whoami()['name']}/{name}"
         return Path(
             snapshot_download(
@@ -56,7 +66,10 @@ def download_adapter(name: str) -> Path:
 
 
 def read_adapter_config(folder: Path) -> dict:
-    """An adapter's configuration. Raises InputError if `folder` is no adapter or names no base."""
+    """An adapter's configuration.
+
+    Raises InputError if `folder` is not an adapter or its configuration does not name a base.
+    """
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / file).is_file():
             raise InputError(
@@ -74,7 +87,7 @@ def read_adapter_config(folder: Path) -> dict:
 
 def read_record(folder: Path) -> dict | None:
     """How an adapter was trained, from `training.json`; None if that is not recorded."""
-    return read_json(folder / "training.json")
+    return read_json(folder / RECORD)
 
 
 def read_prompt_name(folder: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: what may be read, what is downloaded, and what its errors mean."""
+"""Check access to the Hugging Face Hub, download models, explain errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,7 +102,7 @@ def find_base(name: str, revision: str | None = None) -> Base:
     """Find a base model and check everything that can be checked before its download.
 
     The folder or repository must exist and hold a model, the account must have access, and the disk
-    must have room for what is missing. Without a network, a complete copy in the cache will do.
+    must have room for the missing files. Without a network, a complete copy in the cache is enough.
     Raises InputError.
     """
     if Path(name).is_dir():

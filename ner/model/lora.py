@@ -1,4 +1,4 @@
-"""Put an adapter on its base model, whole."""
+"""Attach an adapter to its base model and check that all tensors load."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ner.model.exaone import ExaoneConfig
 from ner.model.hub import Base
 from ner.model.loading import load_model
 from ner.model.names import to_llama
-from ner.model.tensors import rename_tensors
+from ner.model.tensors import list_differing, rename_tensors
 
 
 def read_adapter(folder: Path, model_type: str) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
@@ -29,7 +29,7 @@ def read_adapter(folder: Path, model_type: str) -> tuple[PeftConfig, dict[str, t
     """
     config = PeftConfig.from_pretrained(folder)
     tensors = load_file(folder / "adapter_model.safetensors")
-    config.base_model_name_or_path = None  # PEFT fills in the base that it is put on
+    config.base_model_name_or_path = None  # PEFT fills in the base model
     config.inference_mode = False  # PEFT saves True, which would freeze the adapter
     if model_type == ExaoneConfig.model_type:
         for field, value in rename_modules(vars(config), to_llama).items():
@@ -41,7 +41,7 @@ def read_adapter(folder: Path, model_type: str) -> tuple[PeftConfig, dict[str, t
 def fill_adapter(model: PeftModel, tensors: dict[str, torch.Tensor], folder: Path) -> None:
     """Copy the tensors of `folder` into a model's adapter. Raises InputError unless all fit.
 
-    PEFT ignores tensors that fit nowhere, and the base would then answer alone.
+    PEFT ignores tensors that fit nowhere, so the base would answer without the adapter.
     """
     try:
         set_peft_model_state_dict(model, tensors)
@@ -53,22 +53,16 @@ def fill_adapter(model: PeftModel, tensors: dict[str, torch.Tensor], folder: Pat
             "projections. It was trained on another base model (--model)"
         ) from None
     loaded = get_peft_model_state_dict(model, save_embedding_layers=False)
-    lost = [
-        name
-        for name in tensors.keys() | loaded.keys()
-        if name not in tensors
-        or name not in loaded
-        or not torch.equal(tensors[name], loaded[name].cpu().to(tensors[name].dtype))
-    ]
+    lost = list_differing(tensors, loaded)
     if lost or not tensors:
         raise InputError(
             f"{folder}: {len(lost)} of the adapter's {len(tensors)} tensors did not load, such as "
-            f"{sorted(lost)[:1]}. It was trained on another base model (--model) or is damaged"
+            f"{lost[:1]}. It was trained on another base model (--model) or is damaged"
         )
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """Put an adapter on its base. Raises InputError if it does not fit."""
+    """Attach an adapter to its base model. Raises InputError if it does not fit."""
     config, tensors = read_adapter(folder, model.config.model_type)
     model = get_peft_model(model, config)
     fill_adapter(model, tensors, folder)

@@ -1,4 +1,4 @@
-"""EXAONE's names: its repository, its tensors and modules, and the same ones in Llama's words."""
+"""EXAONE's names for its repository, tensors and modules, and Llama's names for the same parts."""
 
 import json
 from pathlib import Path

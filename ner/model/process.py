@@ -1,7 +1,5 @@
 """This process among those that `accelerate launch` started."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +13,7 @@ def has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def get_process() -> PartialState:
+def get_process() -> "PartialState":
     """This process: its index, its device, and how to wait for the others."""
     # Imported here because they take a second, and `--help` should not wait for them.
     from datetime import timedelta
@@ -23,6 +21,6 @@ def get_process() -> PartialState:
     import torch
     from accelerate import PartialState
 
-    # Accelerate takes each process on a CPU to be alone unless `cpu` is set. While one downloads or
+    # Without `cpu`, Accelerate does not connect CPU processes. While one downloads or
     # scores, the others wait, and NCCL's own limit of ten minutes is too short for that.
     return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=12))

@@ -35,6 +35,11 @@ def load_tokenizer(base: Base, local_files_only: bool = False) -> PreTrainedToke
     return tokenizer
 
 
+def encode_prompt(messages: list[dict], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Token ids of a chat up to where the answer begins, the same in training and in use."""
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+
+
 def find_end_tokens(
     base: Base, tokenizer: PreTrainedTokenizerBase, local_files_only: bool = False
 ) -> list[int]:

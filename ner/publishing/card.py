@@ -60,7 +60,7 @@ def build_metadata(
     if is_exaone(base):
         fields |= {"license": "other", "license_name": "exaone", "license_link": "LICENSE"}
     if metrics:
-        results = build_eval_results(metrics, metrics["settings"])
+        results = build_eval_results(metrics)
         fields |= {"model_name": name, "eval_results": results}
     return ModelCardData(
         base_model=base,

@@ -32,12 +32,13 @@ def read_metrics(path: Path, fingerprint: str, bases: set[str]) -> dict | None:
     return None
 
 
-def build_eval_results(metrics: dict, settings: dict) -> list[EvalResult]:
+def build_eval_results(metrics: dict) -> list[EvalResult]:
     """The scores as a card's metadata: `ModelCardData(model_name=…, eval_results=…)`.
 
     Of seqeval's score come precision, recall and F1, of the others F1 alone. Of a local data set's
     path comes the last part alone.
     """
+    settings = metrics["settings"]
     dataset = settings["dataset"]
     is_local = Path(dataset).is_dir() or dataset.count("/") != 1
     results = []
@@ -67,7 +68,7 @@ def build_eval_results(metrics: dict, settings: dict) -> list[EvalResult]:
 def describe_evaluation(metrics: dict) -> dict:
     """What the card's text says about an evaluation, as plain values for the template."""
     settings = metrics["settings"]
-    result = build_eval_results(metrics, settings)[0]
+    result = build_eval_results(metrics)[0]
     return {
         "sentences": metrics["sentences"],
         "dataset": result.dataset_type,

@@ -33,7 +33,7 @@ def add_owner(repo_id: str) -> str:
     if "/" in repo_id:
         return repo_id
     with explain_hub_errors(repo_id, ADVICE):
-        user = with_retries(lambda: HfApi().whoami())
+        user = with_retries(HfApi().whoami)
     return f"{user['name']}/{repo_id}"
 
 

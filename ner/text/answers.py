@@ -1,4 +1,4 @@
-"""The answer a model learns to write, and how to read what it writes instead.
+"""Write the answers that a model learns, and read the answers that it gives.
 
 An answer is a JSON object from label to mentions: `{"PS": ["손흥민"], "LC": ["춘천"]}`.
 """
@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ner.text.klue import LABELS
 
@@ -33,7 +34,16 @@ ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 CONTROL_CHARACTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 LABEL_OF_NAME = {name: label for label, korean in LABELS.items() for name in (label, korean)}
-MAX_DEPTH = 100  # deeper nesting is no answer and would only cost time
+DEFAULT_MAX_NEW_TOKENS = 512  # of an answer, where no training answers are known
+MAX_DEPTH = 100  # deeper nesting is not an answer and would only cost time
+
+
+class Answer(NamedTuple):
+    """A model's answer to one of the sentences that it was given."""
+
+    index: int
+    text: str
+    stopped: bool  # False if it reached the token limit
 
 
 def write_answer(tokens: Sequence[str], entities: list[tuple[str, int, int]]) -> str:
@@ -77,7 +87,7 @@ def is_answer(value: object) -> bool:
 
 
 def scan_value(text: str, position: int) -> tuple[list, int, bool]:
-    """Read the bracketed value that opens at `position`, in one pass, tolerating what JSON forbids.
+    """Read the bracketed value that opens at `position`, in one pass, tolerating invalid JSON.
 
     Accepts any quotes or none, full-width marks, and missing or extra commas and "]". Objects are
     read as lists of (key, value) pairs, so a key may occur twice and an unclosed list may run on

@@ -1,4 +1,4 @@
-"""Training chats in a JSON Lines file, one `{"messages": [system, user, assistant]}` a line."""
+"""Training chats in a JSON Lines file, one `{"messages": [system, user, assistant]}` per line."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ ROLES = (["user", "assistant"], ["system", "user", "assistant"])
 
 
 def source_path(path: Path) -> Path:
-    """The file beside the chats that records what they were made from."""
+    """The file beside the chats that records the source of the chats."""
     return path.with_suffix(".source.json")
 
 

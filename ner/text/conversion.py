@@ -11,15 +11,19 @@ from ner.text.tags import write_tags
 def tag_answer(answer: str, tokens: Sequence[str]) -> tuple[list[str], dict]:
     """Tag `tokens` with a model's answer and diagnose the answer.
 
-    Returns one IOB2 tag a token, always well-formed, and a diagnosis that can be saved as JSON:
+    Returns one IOB2 tag per token, always well-formed, and a diagnosis that can be saved as JSON:
 
-    - `read`: "json"; "repaired" (anything but plain JSON); "cut off" (it breaks off, and complete
-      mentions are kept); or "unreadable" (it contains no answer);
-    - `mentions`: everything the answer lists, in its order, each with `label`, `text` and `status`:
-      "placed" (with `start` and `end` in characters of the sentence), "not found" or
-      "unknown label";
-    - `further`: occurrences that the answer did not list and that were tagged too, each with
-      `label`, `text`, `start` and `end`.
+    - `read`, how the answer was read:
+        - "json": it is plain JSON
+        - "repaired": it is an answer in another form
+        - "cut off": it breaks off, and its complete mentions are kept
+        - "unreadable": it contains no answer
+    - `mentions`, everything the answer lists, in its order, each with `label`, `text` and `status`:
+        - "placed": tagged, with `start` and `end` in characters of the sentence
+        - "not found": no free occurrence in the sentence
+        - "unknown label": not one of KLUE's labels
+    - `further`, occurrences that the answer did not list and that were tagged too, each with
+      `label`, `text`, `start` and `end`
 
     If tokens are longer than one character, a token goes to the first entity that touches it. No
     string raises. Time grows at most with the length of the answer plus (different mentions) ×

@@ -36,7 +36,7 @@ def load_split(dataset: str, split: str) -> Dataset:
             f"{dataset}: no such folder. A data set on the hub is named owner/name, such as {KLUE}"
         )
     try:
-        rows = load_parquet(dataset, split)
+        rows = load_hub_layout(dataset, split)
     except (OSError, ValueError, DatasetsError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -48,10 +48,10 @@ def load_split(dataset: str, split: str) -> Dataset:
     return rows
 
 
-def load_parquet(dataset: str, split: str) -> Dataset:
+def load_hub_layout(dataset: str, split: str) -> Dataset:
     if not Path(dataset).is_dir():
         return load_dataset(dataset, "ner", split=split)
-    # The shared cache knows a folder only by its name, and could return another folder's rows.
+    # The shared cache identifies a folder by its name alone, and could return another one's rows.
     with tempfile.TemporaryDirectory() as cache:
         return load_dataset(dataset, "ner", split=split, cache_dir=cache, keep_in_memory=True)
 
@@ -96,7 +96,7 @@ def read_marked_file(path: Path) -> Dataset:
         rows["ner_tags"].append([TAGS.index(tag) for tag in tags])
     if not rows["tokens"]:
         raise InputError(
-            f"{path}: no sentences. Expected one a line, such as <손흥민:PS>은 달린다."
+            f"{path}: no sentences. Expected one per line, such as <손흥민:PS>은 달린다."
         )
     return Dataset.from_dict(rows, features=FEATURES)
 

@@ -1,4 +1,4 @@
-"""KLUE-NER: where it lives, its labels and its tags."""
+"""KLUE-NER: its hub id, labels and tags."""
 
 KLUE = "klue/klue"
 LABELS = {"PS": "사람", "LC": "장소", "OG": "기관", "DT": "날짜", "TI": "시간", "QT": "수량"}

@@ -28,7 +28,7 @@ def map_characters(tokens: Sequence[str]) -> list[int]:
 
 
 def write_tags(entities: list[tuple[int, int, str]], tokens: Sequence[str]) -> list[str]:
-    """Write entities as one IOB2 tag a token.
+    """Write entities as one IOB2 tag per token.
 
     `entities` are (start, end, label) in characters of the sentence and do not overlap. A token
     that two entities share goes to the first.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ner.cli import InputError, describe_changes
 from ner.files import read_json
+from ner.model.adapter import RECORD
 from ner.model.process import get_process
-from ner.training.run import RECORD, flatten_run
+from ner.training.run import flatten_run
 
 HASHES = "files.json"
 
@@ -44,7 +45,7 @@ def check_unused(folder: Path) -> None:
     if checkpoints := list_checkpoints(folder):
         raise InputError(
             f"{folder} holds {checkpoints[0].name} of an earlier run. To continue it, add "
-            f"--resume. To start again, delete {folder} or name another --checkpoint_dir"
+            f"--resume. To start again, delete {folder} or choose another --checkpoint_dir"
         )
 
 
@@ -55,7 +56,7 @@ def find_checkpoint(folder: Path, run: dict) -> Path | None:
     earlier = read_json(folder / RECORD)
     if checkpoints and not earlier:
         raise InputError(
-            f"{folder} holds checkpoints but no {RECORD}, which describes their run. Name another "
+            f"{folder} holds checkpoints but no {RECORD}, which describes their run. Choose another "
             "--checkpoint_dir"
         )
     if earlier and (changes := describe_changes(flatten_run(earlier), flatten_run(run))):

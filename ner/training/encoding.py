@@ -1,18 +1,15 @@
 """From chats to token ids and labels."""
 
-from __future__ import annotations
-
 import os
-from typing import TYPE_CHECKING
 
+import torch
 from datasets import Dataset
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from ner.cli import InputError
 from ner.model.process import get_process
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from ner.model.tokenizer import encode_prompt
 
 IGNORED = -100  # the label of a token without loss
 
@@ -30,7 +27,7 @@ def encode_chat(
     marker (EXAONE's newline) are left out, because nothing follows an answer in use. Raises
     InputError if the chat template does not lead from the prompt through the answer to a marker.
     """
-    prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True)["input_ids"]
+    prompt = encode_prompt(messages[:-1], tokenizer)
     chat = tokenizer.apply_chat_template(messages)["input_ids"]
     if chat[: len(prompt)] != prompt:
         raise InputError(
@@ -58,9 +55,10 @@ def encode_chats(
     max_length: int,
     loss: str = "answer",
 ) -> Dataset:
-    """Encode the training set. Leaves out longer chats: a cut answer teaches cut answers.
+    """Encode the training set.
 
-    Raises InputError if no chat is left.
+    Leaves out longer chats, because a truncated answer teaches the model to truncate. Raises
+    InputError if no chat is left.
     """
     process = get_process()
     progress = tqdm(chats, desc="tokens", unit="chat", disable=not process.is_main_process)
@@ -83,7 +81,7 @@ def encode_chats(
 def count_shared_tokens(rows: list[dict]) -> int:
     """The length of the prefix that encoded chats share.
 
-    The token before the first one under the loss stays with its chat, because it predicts it.
+    Excludes the token that predicts the first labeled one.
     """
     common = len(os.path.commonprefix([row["input_ids"] for row in rows]))
     first_label = min(find_first_label(row["labels"]) for row in rows)
@@ -104,8 +102,6 @@ def hold_out(
     """
     if not size:
         return chats, []
-    import torch  # a second that no one should wait for who made a mistake in a flag
-
     generator = torch.Generator().manual_seed(seed)
     drawn = set(torch.randperm(len(chats), generator=generator)[:size].tolist())
     questions = {chats[i][-2]["content"] for i in drawn}

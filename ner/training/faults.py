@@ -1,4 +1,4 @@
-"""Explain what can stop a run: no memory, a full disk, a loss that is not a number."""
+"""Explain errors that stop a run: out of memory, disk full, loss not finite."""
 
 import errno
 import shutil
@@ -26,19 +26,25 @@ def explain_failures(trainer: ChatTrainer, settings: TrainingSettings) -> Iterat
     try:
         yield
     except (FloatingPointError, MemoryError, OSError, RuntimeError, SafetensorError) as error:
-        message = describe_failure(error, trainer.state.global_step, settings)
+        steps = trainer.state.global_step
+        if isinstance(error, FloatingPointError):
+            wait_for_main_process()
+        elif is_disk_full(error):
+            remove_incomplete(settings, steps)
+        message = explain_failure(error, steps, settings)
         if message is None:
             raise
         checkpoints = list_checkpoints(settings.checkpoint_dir)
-        last = next(filter(is_complete, checkpoints), "the first step: there is no checkpoint yet")
-        raise InputError(f"{message}\n--resume continues from {last}") from error
+        place = next(
+            filter(is_complete, checkpoints), "the first step, because there is no checkpoint yet"
+        )
+        raise InputError(f"{message}\n--resume continues from {place}") from error
 
 
-def describe_failure(error: Exception, steps: int, settings: TrainingSettings) -> str | None:
-    """What went wrong after `steps` steps, and what helps. None for other errors."""
+def explain_failure(error: Exception, steps: int, settings: TrainingSettings) -> str | None:
+    """The message for an error after `steps` steps, or None if it needs no explanation."""
     reason = str(error).partition("\n")[0]
     if isinstance(error, FloatingPointError):
-        wait_for_main_process()
         return (
             f"step {steps + 1}: {reason}. The adapter is unharmed. If it happens again after "
             "--resume, start again with a lower --learning_rate and another --checkpoint_dir"
@@ -47,7 +53,6 @@ def describe_failure(error: Exception, steps: int, settings: TrainingSettings) -
         advice = advise_on_memory(settings, get_process().num_processes)
         return f"step {steps + 1}: out of memory ({reason}). {advice}"
     if is_disk_full(error):
-        remove_incomplete(settings, steps)
         room = ", ".join(
             f"{folder} has {free_bytes(folder) / 1e6:,.1f} MB free"
             for folder in (settings.checkpoint_dir, settings.output_dir)
@@ -60,7 +65,7 @@ def describe_failure(error: Exception, steps: int, settings: TrainingSettings) -
 
 
 def wait_for_main_process() -> None:
-    """Let the main process report an error that all have. The first to exit stops the others."""
+    """Let the main process report an error that all processes have. The first to exit stops the rest."""
     if not get_process().is_main_process:
         time.sleep(60)
         sys.exit(1)

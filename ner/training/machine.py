@@ -17,7 +17,7 @@ from ner.model.device import check_device
 from ner.model.loading import build_empty
 from ner.model.process import get_process
 from ner.training.checkpoints import list_checkpoints
-from ner.training.memory import ChatLengths, estimate_memory, measure_token_cost
+from ner.training.memory import ChatLengths, count_moments, estimate_memory, measure_token_cost
 from ner.training.packing import check_packable
 from ner.training.run import TrainingSettings, split_batch
 
@@ -39,13 +39,13 @@ def check_machine(
     try:
         cost = measure_token_cost(config, lora, settings.precision)
         memory = estimate_memory(model, cost, replace(settings, batch_size=batch_size), lengths)
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:  # NotImplementedError is one
         process.print(
             f"memory and disk are not checked: {settings.model} cannot run without its weights "
             f"({error})"
         )
     else:
-        # Several processes hold the gradients again, in the buckets where they are summed.
+        # With several processes, the all-reduce buckets hold a second copy of the gradients.
         buckets = memory["gradients"] if process.num_processes > 1 else 0
         working_bytes = sum(memory.values()) - memory["base weights"] + buckets
         check_device(settings.model, model, settings.precision, working_bytes)
@@ -54,13 +54,15 @@ def check_machine(
 
 
 def check_disks(settings: TrainingSettings, adapter: float) -> None:
-    """Check the room for everything a run writes. `adapter` is an adapter's size in bytes.
+    """Check that the disks have room for everything a run writes. `adapter` is an adapter's size in bytes.
 
     A checkpoint takes three adapters, because Adam's two moments are in it. Two checkpoints are
     kept while one is written. With --validation there is the best adapter, twice while it is
     replaced. Checkpoints of a run to be resumed count as room. Raises InputError.
     """
-    checkpoints = (12 if settings.validation else 10) * adapter
+    checkpoint = (1 + count_moments(settings.optim)) * adapter
+    best = 2 * adapter if settings.validation else 0
+    checkpoints = 3 * checkpoint + adapter + best
     for folder, needed in ((settings.checkpoint_dir, checkpoints), (settings.output_dir, adapter)):
         existing = [file for path in list_checkpoints(folder) for file in path.iterdir()]
         room = free_bytes(folder) + sum(file.stat().st_size for file in existing)

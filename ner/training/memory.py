@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from datasets import Dataset
@@ -19,7 +20,7 @@ BLOCK = 256  # values that share a float32 scale in an 8-bit optimizer
 # TRL computes the loss for this many entries of the vocabulary at a time.
 VOCABULARY_CHUNK = 32768
 # The peak of a backward pass beyond the saved activations, in activations of one Llama layer, as
-# tests/training/test_memory.py measures it. PEFT's layers over bfloat16 cast to float32.
+# tests/training/test_memory.py measures it. On a bfloat16 base, PEFT's layers cast to float32.
 BACKWARD_LAYERS = {"nf4": 1 / 3, "bfloat16": 3 / 4, "float32": 1 / 3}
 
 
@@ -30,16 +31,16 @@ class ChatLengths:
     chats: int
     mean: float
     longest: float
-    prefix: int  # all chats begin with the same tokens
+    prefix: int  # tokens that all chats begin with
     answer: float  # mean number of tokens under the loss
 
 
 @dataclass(frozen=True)
 class TokenCost:
-    """What a token costs a model under LoRA, without the head."""
+    """Memory cost per token under LoRA, without the head."""
 
-    layer_bytes: float  # kept by autograd in each layer
-    input_bytes: float  # kept in all if every layer is checkpointed
+    layer_bytes: float  # saved by autograd in each layer
+    input_bytes: float  # saved in the whole model if every layer is checkpointed
     adapter: int  # trained parameters
 
 
@@ -63,7 +64,7 @@ def count_tokens(lengths: ChatLengths, settings: TrainingSettings, length: float
 
 
 def attend_efficiently(module, query, key, value, attention_mask, **kwargs):
-    """CUDA's memory-efficient attention, which a mask leads to.
+    """Memory-efficient attention, which PyTorch uses on CUDA if there is a mask.
 
     On the meta device PyTorch would choose the plain one, which keeps every score.
     """
@@ -73,8 +74,13 @@ def attend_efficiently(module, query, key, value, attention_mask, **kwargs):
     return attend(query, key, value, attention_mask, True)[0].transpose(1, 2), None
 
 
+def drop_as_on_cuda(hidden: torch.Tensor, p: float) -> torch.Tensor:
+    """Dropout as on CUDA, where it keeps one byte per element."""
+    return torch.native_dropout(hidden, p, True)[0]
+
+
 def build_empty_lora(config: PreTrainedConfig, lora: LoraConfig, dtype: torch.dtype):
-    """A model under LoRA without weights, that saves for the backward pass as it would on CUDA."""
+    """A LoRA model without weights. It saves the same tensors for the backward pass as on CUDA."""
     AttentionInterface.register("attend_efficiently", attend_efficiently)
     base = build_empty(copy.deepcopy(config)).to(dtype)  # its attention is set below
     base.set_attn_implementation("attend_efficiently")
@@ -83,18 +89,8 @@ def build_empty_lora(config: PreTrainedConfig, lora: LoraConfig, dtype: torch.dt
         model = get_peft_model(base, copy.deepcopy(lora)).to(dtype).train()  # PEFT edits a config
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.forward = CudaDropout(module.p)
+            module.forward = partial(drop_as_on_cuda, p=module.p)
     return model
-
-
-@dataclass(frozen=True)
-class CudaDropout:
-    """Dropout as on CUDA, where it keeps one byte an element."""
-
-    p: float
-
-    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
-        return torch.native_dropout(hidden, self.p, True)[0]
 
 
 def measure_saved_bytes(model, length: int, dtype: torch.dtype) -> int:
@@ -145,8 +141,8 @@ def estimate_layer(
     tokens = count_tokens(lengths, settings, lengths.longest)
     prefix = lengths.prefix if settings.pack else 0
     masks = 1 if settings.pack else settings.batch_size
-    # Attention turns the mask into numbers in every layer.
     size = cost.layer_bytes * tokens
+    # Attention turns the mask into numbers in every layer.
     size += width * masks * (lengths.longest - prefix) * lengths.longest
     if width == 2:
         # Autocast copies the adapter.
@@ -159,10 +155,19 @@ def estimate_layer(
     return size
 
 
+def count_moments(optim: str) -> int:
+    """How many numbers an optimizer keeps for each parameter."""
+    if "ademamix" in optim:
+        return 3
+    if "adam" in optim:
+        return 2
+    return 0 if optim == "sgd" else 1
+
+
 def estimate_optimizer(optim: str, parameters: int) -> float:
-    """Bytes of an optimizer's moments. 8-bit ones take a byte a value and a scale a block."""
-    moments = 2 if "adam" in optim else 0 if optim == "sgd" else 1
-    return moments * (1 + 4 / BLOCK if "8bit" in optim else 4) * parameters
+    """Bytes of an optimizer's moments. 8-bit ones take a byte per value and a scale per block."""
+    width = 1 + 4 / BLOCK if "8bit" in optim else 4
+    return count_moments(optim) * width * parameters
 
 
 def estimate_memory(
@@ -193,6 +198,6 @@ def estimate_memory(
         "activations": cost.input_bytes * tokens + (layers - checkpointed) * layer,
         "backward": (recomputed + BACKWARD_LAYERS[settings.precision]) * layer,
         "loss": labeled * ((width + 4) * head.in_features + logits),
-        "one matrix out of 4 bits": 2 * unpacked if settings.precision == "nf4" else 0,
+        "one dequantized matrix": 2 * unpacked if settings.precision == "nf4" else 0,
         "CUDA": CUDA_BYTES,
     }

@@ -1,4 +1,4 @@
-"""Packed micro-batches: all chats in one sequence, in which their common prefix occurs once.
+"""Packed micro-batches: one sequence with the common prefix once, then all chats.
 
 Each chat sees that prefix and itself, at the positions it would have alone. Nothing is padded.
 Without dropout, loss and gradients are those of the padded batch, at less than half its tokens.
@@ -16,11 +16,15 @@ from ner.training.encoding import IGNORED, count_shared_tokens
 
 
 def pack_chats(rows: list[dict]) -> dict:
-    """Pack encoded chats into one sequence of T tokens, of which the first P are their prefix.
+    """Pack encoded chats into one sequence of T tokens that begins with their prefix of P tokens.
 
-    Returns `input_ids`, `labels` and `position_ids` of shape (1, T); `chat_lengths`, each chat's
-    tokens after the prefix; and a boolean `attention_mask` of shape (1, 1, R, P + R), queries by
-    keys, for the longest of them, R. `attend_packed` needs the last two.
+    Returns:
+
+    - `input_ids`, `labels` and `position_ids` of shape (1, T)
+    - `attention_mask`, boolean, of shape (1, 1, R, P + R): queries by keys
+    - `chat_lengths`: each chat's tokens after the prefix, of which R is the most
+
+    `attend_packed` needs the last two.
     """
     prefix = count_shared_tokens(rows)
     input_ids = rows[0]["input_ids"][:prefix]
@@ -30,7 +34,8 @@ def pack_chats(rows: list[dict]) -> dict:
     for row in rows:
         rest = row["input_ids"][prefix:]
         input_ids += rest
-        # Nothing predicts a chat's first token after the prefix: the token before it is another's.
+        # A chat's first token after the prefix has no label, because the token before it belongs to
+        # another chat.
         labels += [IGNORED, *row["labels"][prefix + 1 :]]
         positions += range(prefix, prefix + len(rest))
         lengths.append(len(rest))
@@ -46,16 +51,24 @@ def pack_chats(rows: list[dict]) -> dict:
 
 
 def align_chats(states: torch.Tensor, prefix: int, lengths: list[int]) -> torch.Tensor:
-    """One chat a row, padded at its end: (1, heads, T, size) to (chats, heads, R, size)."""
+    """One chat per row, padded at its end: (1, heads, T, size) to (chats, heads, R, size)."""
     chats = states[0, :, prefix:].split(lengths, dim=1)
     longest = max(lengths)
     return torch.stack([pad(chat, (0, 0, 0, longest - chat.shape[1])) for chat in chats])
 
 
+def add_prefix(
+    prefix_states: torch.Tensor, states: torch.Tensor, lengths: list[int]
+) -> torch.Tensor:
+    """One chat per row, each after the prefix: (chats, heads, P + R, size)."""
+    chats = align_chats(states, prefix_states.shape[2], lengths)
+    return torch.cat([prefix_states.expand(len(lengths), -1, -1, -1), chats], dim=2)
+
+
 def attend_packed(
     module, query, key, value, attention_mask, chat_lengths: list[int] | None = None, **kwargs
 ):
-    """Attention of PyTorch's over a sequence of `pack_chats`, for what each chat sees.
+    """Compute each chat's attention over a packed sequence, with PyTorch's attention.
 
     One mask over the whole sequence would compare each chat with all others for nothing. For 16
     chats of 60 tokens after a prefix of 85, that is seven times as much.
@@ -67,16 +80,8 @@ def attend_packed(
     prefix_query, prefix_key, prefix_value = (
         states[:, :, :prefix].clone() for states in (query, key, value)
     )
-    chat_key, chat_value = (
-        torch.cat(
-            [
-                prefix_states.expand(len(chat_lengths), -1, -1, -1),
-                align_chats(states, prefix, chat_lengths),
-            ],
-            dim=2,
-        )
-        for prefix_states, states in ((prefix_key, key), (prefix_value, value))
-    )
+    chat_key = add_prefix(prefix_key, key, chat_lengths)
+    chat_value = add_prefix(prefix_value, value, chat_lengths)
     chat_query = align_chats(query, prefix, chat_lengths)
     chats, _ = sdpa_attention_forward(
         module, chat_query, chat_key, chat_value, attention_mask, **kwargs

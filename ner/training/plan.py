@@ -69,7 +69,7 @@ def can_ask_hub(settings: TrainingSettings) -> bool:
     """Whether the base model's small files are needed and can be read from the hub."""
     is_folder = Path(settings.model).is_dir()
     needs_files = settings.model != EXAONE or settings.data.is_file()
-    with explain_hub_errors(settings.model, "Name a local folder instead"):
+    with explain_hub_errors(settings.model, "Choose a local folder instead"):
         return not is_folder and needs_files and is_reachable(settings.model)
 
 
@@ -77,7 +77,7 @@ def find_config(settings: TrainingSettings, local_files_only: bool) -> PreTraine
     """The base model's configuration. EXAONE's is built in, because its repository is gated."""
     if settings.model == EXAONE:
         return ExaoneConfig()
-    with explain_hub_errors(settings.model, "Name a local folder instead"):
+    with explain_hub_errors(settings.model, "Choose a local folder instead"):
         return load_config(Base(settings.model, settings.revision), local_files_only)
 
 
@@ -147,7 +147,7 @@ def print_parts(settings: TrainingSettings, memory: dict[str, float]) -> None:
 
 
 def print_rows(rows: list[PlanRow]) -> None:
-    print("batch   sequences  checkpointed          GB  million tokens an epoch")
+    print("batch   sequences  checkpointed          GB  million tokens per epoch")
     for settings, memory, tokens in rows:
         print(
             f"{settings.batch_size:>2} x {settings.gradient_accumulation:<3} "

@@ -12,17 +12,17 @@ from pathlib import Path
 
 from ner.cli import InputError
 from ner.files import read_json, write_atomically
-from ner.model.adapter import read_adapter_config
-from ner.model.hub import Base, find_base
+from ner.model.adapter import RECORD, read_adapter_config
+from ner.model.hub import Base, download_base, find_base
 from ner.model.process import get_process
 from ner.text.chats import describe_chats
 
-RECORD = "training.json"
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 CHATS_PER_STEP = 16
 TARGETS = {"all": "all-linear", "qkv": ["q_proj", "k_proj", "v_proj"]}
-# Where files come from and go. A resumed run may change these, and a run does not record them.
-FILES = {
+# Where files come from and go. They are no part of the recipe. A run records its base model and its
+# adapter by commit and fingerprint.
+NOT_RECIPE = {
     *("data", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"),
     *("model", "revision", "adapter"),
 }
@@ -91,7 +91,9 @@ class TrainingSettings:
 
     def recipe(self) -> dict:
         """The settings that decide the result, by name."""
-        return {name: value for name, value in sorted(asdict(self).items()) if name not in FILES}
+        return {
+            name: value for name, value in sorted(asdict(self).items()) if name not in NOT_RECIPE
+        }
 
 
 def complete_settings(args: Namespace, adapter: Path | None, cuda: bool) -> TrainingSettings:
@@ -184,14 +186,22 @@ def describe_run(settings: TrainingSettings, base: Base, adapter: Path | None = 
 def find_run_base(settings: TrainingSettings, resume: bool) -> Base:
     """The base model. A resumed run keeps the commit that it began with."""
     revision = settings.revision
-    earlier = read_json(settings.checkpoint_dir / RECORD)
-    if resume and earlier and not revision:
+    if resume and not revision and (earlier := read_json(settings.checkpoint_dir / RECORD)):
         revision = earlier["base"]["revision"]
     return find_base(settings.model, revision)
 
 
 def write_record(folder: Path, run: dict) -> None:
     write_atomically(folder / RECORD, json.dumps(run, ensure_ascii=False, indent=2))
+
+
+def begin_run(settings: TrainingSettings, base: Base, run: dict) -> None:
+    """Record a run and download its base model, once for all processes."""
+    process = get_process()
+    if process.is_main_process:
+        write_record(settings.checkpoint_dir, run)
+    with process.main_process_first():
+        download_base(base)
 
 
 def flatten_run(run: dict) -> dict:

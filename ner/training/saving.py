@@ -1,4 +1,4 @@
-"""Save a trained adapter, after checking that it is there, is the trained one and has an effect."""
+"""Save a trained adapter and check its tensors and its effect."""
 
 import json
 import math
@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from ner.files import replace_folder, write_atomically
-from ner.training.run import RECORD
+from ner.model.adapter import RECORD
+from ner.model.tensors import list_differing
 from ner.training.trainer import ChatTrainer
 
 
@@ -30,7 +31,8 @@ def check_adapter(model: PeftModel, folder: Path, row: dict) -> None:
     """Read an adapter back. Raises RuntimeError if it is empty, wrong or without effect.
 
     `row` is an encoded training chat, scored with and without the adapter on the one copy of the
-    base in memory. The saved tensors equal the model's to the bit, so the effect is theirs too.
+    base in memory. The saved tensors are bit-for-bit identical to the model's, so the effect is
+    also theirs.
     """
     trained = get_peft_model_state_dict(model, save_embedding_layers=False)
     saved = load_file(folder / "adapter_model.safetensors")
@@ -57,14 +59,7 @@ def compare_tensors(trained: dict[str, torch.Tensor], saved: dict[str, torch.Ten
         raise RuntimeError(
             f"the adapter is empty: {len(saved)} tensors, of which untrained: {untrained[:3]}"
         )
-    different = [
-        name
-        for name in trained.keys() | saved.keys()
-        if name not in saved
-        or name not in trained
-        or not torch.equal(saved[name], trained[name].cpu())
-    ]
-    if different:
+    if different := list_differing(saved, trained):
         raise RuntimeError(
             f"{len(different)} saved tensors are not the trained ones, such as {different[0]}"
         )

@@ -1,10 +1,8 @@
 """TRL's trainer with packed batches, an order of chats that can be resumed, and a watched loss."""
 
 import functools
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from datasets import Dataset
@@ -23,7 +21,8 @@ from ner.cli import InputError
 from ner.model.hub import Base
 from ner.model.lora import read_adapter
 from ner.model.process import get_process
-from ner.training.callbacks import HashCheckpoint
+from ner.training.checkpoint_hashes import HashCheckpoint
+from ner.training.loss_watch import LossWatch
 from ner.training.packing import pack_chats, use_packed_attention
 from ner.training.run import TARGETS, TrainingSettings, split_batch
 
@@ -50,52 +49,6 @@ class EpochOrder(torch.utils.data.Sampler):
             return iter(torch.randperm(len(self.lengths), generator=generator).tolist())
         indices = get_length_grouped_indices(self.lengths, self.group_size, generator=generator)
         return iter(indices)
-
-
-class LossWatch:
-    """Keeps the loss of every step, stops at one that is not finite, warns once if none falls."""
-
-    def __init__(self, warn: bool):
-        self.warn = warn
-        self.losses: list[float] = []
-        self.step_loss = 0.0
-
-    def add(self, loss: torch.Tensor) -> None:
-        """Add a micro-batch's share of the step's loss. It stays on its device."""
-        self.step_loss = self.step_loss + loss
-
-    def end_step(self, gradients: list[torch.Tensor], step: int, warmup: int) -> None:
-        """Check a step before it is taken. Raises FloatingPointError."""
-        norm = torch.nn.utils.get_total_norm(gradients)
-        # One transfer for both: each makes the GPU wait.
-        loss, norm = torch.stack([self.step_loss, norm]).tolist()
-        if not math.isfinite(loss + norm):
-            raise FloatingPointError(f"the loss is {loss}, the norm of its gradient {norm}")
-        self.losses.append(loss)
-        self.step_loss = 0.0
-        # A resumed run has not seen its first steps.
-        saw_every_step = len(self.losses) == step + 1
-        if self.warn and saw_every_step and (warning := describe_stalled_loss(self.losses, warmup)):
-            self.warn = False
-            get_process().print(warning)
-
-
-def describe_stalled_loss(losses: list[float], warmup: int) -> str | None:
-    """A warning if the latest 20 losses are not a fifth below the first five, else None.
-
-    None before step 30 or three times the warm-up. On KLUE, a model of 104 million parameters has
-    reached 0.3 of its first loss by then.
-    """
-    if len(losses) < max(30, 3 * warmup):
-        return None
-    first, latest = fmean(losses[:5]), fmean(losses[-20:])
-    if latest <= 0.8 * first:
-        return None
-    return (
-        f"warning: the loss has not fallen: {first:.3g} over the first 5 steps, {latest:.3g} over "
-        f"the 20 up to step {len(losses)}. Check --learning_rate, which may be too low or too "
-        "high, and the data"
-    )
 
 
 class ChatTrainer(SFTTrainer):
@@ -136,10 +89,11 @@ class ChatTrainer(SFTTrainer):
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint:
-            # A loaded paged state is ordinary memory, which bitsandbytes would try to prefetch.
-            states = self.optimizer.state.values()
-            for value in (value for state in states for value in state.values()):
+        if not checkpoint:
+            return
+        # A loaded paged state is ordinary memory, which bitsandbytes would try to prefetch.
+        for state in self.optimizer.state.values():
+            for value in state.values():
                 if isinstance(value, torch.Tensor):
                     vars(value).pop("is_paged", None)
 
@@ -230,7 +184,7 @@ def build_trainer(
         warn=settings.adapter == "none",  # the loss of a trained adapter need not fall
     )
     # TRL keeps a 4-bit model's adapter in bfloat16, but a resumed run loads it as float32, and the
-    # two would drift apart. In float32 throughout they are equal to the bit.
+    # two would drift apart. If both use float32, they are bitwise identical.
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from seqeval.metrics import f1_score
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from ner.evaluation.generation import AnswerGenerator, find_shared_prefix
 from ner.files import read_json, replace_folder, write_atomically
+from ner.model.generation import AnswerGenerator, find_shared_prefix
+from ner.model.tokenizer import encode_prompt
 from ner.text.conversion import tag_answer
 
 BATCH_SIZE = 32
@@ -33,10 +34,7 @@ class ScoreValidation(TrainerCallback):
         folder: Path,
     ):
         self.folder, self.tokenizer, self.end_tokens = folder, tokenizer, end_tokens
-        self.prompts = [
-            tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True)["input_ids"]
-            for chat in chats
-        ]
+        self.prompts = [encode_prompt(chat[:-1], tokenizer) for chat in chats]
         self.sentences = [list(chat[-2]["content"]) for chat in chats]
         answers = [chat[-1]["content"] for chat in chats]
         self.gold = self.tag(answers)
@@ -68,7 +66,7 @@ class ScoreValidation(TrainerCallback):
                 write_atomically(part / BEST, json.dumps(record))
 
     def score(self, model: PeftModel) -> float:
-        """Micro F1 of a model in training, which stays in training."""
+        """Compute micro F1, then return the model to training mode."""
         model.eval()
         for module in model.modules():
             # In evaluation mode it would repack its weights for some CPUs, and then pass on no

@@ -18,7 +18,7 @@ def test_metadata_for_a_card(tmp_path):
     scores["seqeval"] = build_figures(precision=4 / 7, recall=4 / 9, f1=0.5)
     scores["klue_entity"] = build_figures(f1=0.2)
     metrics = {"sentences": 6, "scores": scores}
-    results = build_eval_results(metrics, SETTINGS)
+    results = build_eval_results(metrics | {"settings": SETTINGS})
     card = ModelCardData(model_name="EXAONE-x", eval_results=results).to_dict()
     [result] = card["model-index"][0]["results"]
     assert result["dataset"] == {
@@ -32,7 +32,9 @@ def test_metadata_for_a_card(tmp_path):
     assert values["seqeval, micro, f1"] == 0.5
     assert values["seqeval, micro, recall"] == 0.4444
     assert len(values) == len(SCORES) + 2
-    local = build_eval_results(metrics, SETTINGS | {"dataset": str(tmp_path / "mine")})
+    local = build_eval_results(
+        metrics | {"settings": SETTINGS | {"dataset": str(tmp_path / "mine")}}
+    )
     assert local[0].dataset_type == "mine"
     assert str(tmp_path) not in str(local)
 

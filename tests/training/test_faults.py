@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 import train
 from ner.cli import InputError
-from ner.training.callbacks import HashCheckpoint
+from ner.training.checkpoint_hashes import HashCheckpoint
 from ner.training.checkpoints import count_steps, is_complete, list_checkpoints
 from ner.training.faults import advise_on_memory, explain_failures, is_disk_full
 from ner.training.trainer import ChatTrainer
@@ -242,6 +242,6 @@ def test_full_disk(command, six_steps, tmp_path, small_disk, flag, failed_step, 
 
 def test_failure_before_the_first_checkpoint(trainer, tmp_path):
     settings = make_settings("--checkpoint_dir", str(tmp_path))
-    message = re.escape("--resume continues from the first step: there is no checkpoint yet")
+    message = re.escape("--resume continues from the first step, because there is no checkpoint yet")
     with pytest.raises(InputError, match=message), explain_failures(trainer, settings):
         raise MemoryError

@@ -63,13 +63,9 @@ def load_template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["display_name"] = display_name
-    environment.filters["thousands"] = write_count
+    environment.filters["thousands"] = "{:,}".format
     environment.filters["decimals"] = write_decimals
     return environment.get_template("page.html")
-
-
-def write_count(count: int) -> str:
-    return f"{count:,}"
 
 
 def write_decimals(value: float, digits: int) -> str:

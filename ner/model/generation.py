@@ -8,12 +8,12 @@ import torch
 from tqdm import tqdm
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from ner.evaluation.answer import Answer
 from ner.model.device import is_out_of_memory
+from ner.text.answers import Answer
 
 
 def find_shared_prefix(prompts: list[list[int]]) -> list[int]:
-    """The tokens that all prompts begin with, and never a whole prompt."""
+    """The longest common prefix, shorter than every prompt."""
     return os.path.commonprefix([prompt[:-1] for prompt in prompts])
 
 
@@ -37,7 +37,7 @@ class AnswerGenerator:
     ) -> Iterator[Answer]:
         """Yield greedy answers as they are completed, in batches of similar length.
 
-        `prompts` are token ids by index, and `prefix` is how all of them begin. Longest prompts
+        `prompts` are token ids by index, and `prefix` is their common beginning. The longest prompts
         come first. The few of a batch that continue long after the others are set aside and
         finished together, because alone they would need a step of the whole model for every token.
         A batch that does not fit into memory is halved, and so are all after it.

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ner.evaluation.generation import AnswerGenerator, find_shared_prefix
+from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.text.prompts import SYSTEM_PROMPTS
 
 
@@ -20,7 +20,7 @@ def test_prefix_is_shared_by_all_prompts_and_none_of_them_whole():
 
 
 def test_batches_answer_like_single_sentences(generator, recognizer, prompts):
-    """With the shared prefix and without, sixteen at a time and one: the same 48 answers."""
+    """The 48 answers do not depend on the shared prefix or the batch size."""
     prefix = recognizer.find_prefix(prompts)
     system_turn = f"[|system|]{SYSTEM_PROMPTS['basic']}[|endofturn|]\n[|user|]"
     assert generator.tokenizer.decode(prefix) == system_turn
