@@ -22,13 +22,13 @@ lint: install-dev
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 
-# Two at a time, one thread each.
+# Two processes with one thread each.
 test: export OMP_NUM_THREADS = 1
 test: install-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-# All four scripts on a tiny random EXAONE and 24 sentences of data/sample. The settings make it
-# memorize them, which shows that the pipeline works and nothing about its quality.
+# All four scripts on a tiny random EXAONE and 24 sentences of data/sample. With these settings it
+# memorizes them. That tests the pipeline, not the quality of EXAONE.
 rehearse: export HF_HUB_OFFLINE = 1
 rehearse: install
 	rm -rf rehearsal
@@ -43,7 +43,7 @@ rehearse: install
 	$(BIN)/python evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train \
 	    --num_samples 24 --output_dir rehearsal/evaluation --min_f1 0.99
 
-# How fast training is on this machine, with the post's settings and with ours.
+# Training speed on this machine, with the post's settings and with ours.
 bench: install
 	$(BIN)/python -m benchmarks.training
 

@@ -39,8 +39,7 @@ def bio_to_json(
 ) -> tuple[str, str]:
     """Turn a tagged sentence into the text a model reads and the answer it learns to write.
 
-    The answer is a JSON object from label to mentions, as they are in the sentence and in the
-    sentence's order.
+    The answer is a JSON object that maps labels to mentions, spelled and sorted as in the sentence.
     Raises ValueError if tokens and tags differ in number, or if a tag is not in `id2label`.
 
     >>> bio_to_json(list("손흥민은"), [6, 7, 7, 12], id2label)
@@ -71,7 +70,7 @@ def create_chat_dataset(
 
     Prints how many sentences `json_to_bio` cannot restore exactly from their own answer, because
     an answer does not say where its mentions are. Raises InputError, with the row, if tokens and
-    tags do not fit together.
+    tags do not match.
     """
     chats, inexact = [], []
     for row, item in enumerate(tqdm(split, desc="chats", unit="sentence")):
@@ -92,7 +91,7 @@ def create_chat_dataset(
 
 
 def list_first(rows: list[str], limit: int = 20) -> str:
-    """The first few row numbers, to end a line."""
+    """The first few row numbers, for the end of a line."""
     if not rows:
         return ""
     more = ", …" if len(rows) > limit else ""

@@ -1,9 +1,9 @@
 """Step 4: ask the fine-tuned model for the entities of held-out sentences, and score its answers.
 
-Reads the adapter (from the hub or a local folder), its base model in the same 4-bit, and a seeded
-sample of KLUE-NER's validation split. Appends each answer to `evaluation/predictions.jsonl`, then
-prints the scores and writes `metrics.json` and `report.html` beside it. After an interruption, the
-same command continues.
+Reads the adapter (from the hub or a local folder), its base model in 4-bit as in training, and a
+seeded sample of KLUE-NER's validation split. Appends each answer to `evaluation/predictions.jsonl`,
+then prints the scores and writes `metrics.json` and `report.html` beside it. After an interruption,
+the same command continues.
 
     python evaluate_hub.py                                  100 sentences, drawn as in the post
     python evaluate_hub.py --text "손흥민은 춘천에서 태어났다."  your own sentences
@@ -54,7 +54,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     data = add_sentence_flags(parser)
     data.add_argument(
-        "--text", nargs="+", metavar="SENTENCE", help="tag these instead, and print them marked"
+        "--text",
+        nargs="+",
+        metavar="SENTENCE",
+        help="tag these sentences and print them in KLUE's notation",
     )
 
     output = parser.add_argument_group("output")
@@ -94,7 +97,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["nf4", "bfloat16", "float32"],
         default="nf4",
-        help="precision of the base model; nf4 is that of training",
+        help="precision of the base model, preferably that of training",
     )
     model.add_argument(
         "--prompt",

@@ -6,8 +6,7 @@ The weights of an EXAONE's adapter are published under EXAONE's own names, with 
 license. No model is loaded.
 
 The token is that of your login (hf auth login) or HF_TOKEN. A new repository is private unless you
-add --public. Files that are already there are not sent again, and without changes there is no
-commit.
+add --public. Files already on the hub are not sent again, and without changes there is no commit.
 
     python upload_hub.py --dry_run        show the files and the card
     python upload_hub.py

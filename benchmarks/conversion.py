@@ -1,7 +1,7 @@
 """Measure how much the conversion loses and how long it takes. Needs no model.
 
-Gold tags are phrased as answers in all the ways of `benchmarks/phrasings.py`, then read back. If F1
-is below 1, the conversion lost the rest. Reads the data set, writes no file and prints tables:
+Writes gold tags as answers in every phrasing of `benchmarks/phrasings.py`, then reads them back. An
+F1 below 1 shows the loss. Reads the data set, writes no file and prints tables:
 
     python -m benchmarks.conversion --dataset klue/klue
 """
@@ -97,7 +97,7 @@ def score_klue(gold: list[list[str]], predicted: list[list[str]], tokens: list[l
 
 
 def join_tags(tags: list[list[str]], tokens: list[list[str]]) -> list[str]:
-    """All tags but those of spaces in one sequence, with an O before and after each sentence."""
+    """All tags except those of spaces in one sequence, with an O before and after each sentence."""
     joined = []
     for sentence_tags, sentence_tokens in zip(tags, tokens, strict=True):
         pairs = zip(sentence_tags, sentence_tokens, strict=True)
@@ -123,7 +123,7 @@ def print_phrasings(sentences: list[Sentence]) -> None:
 
 
 def keep_first(counts: Counter, tags: list[str], tokens: list[str]) -> list[str]:
-    """The tags of only the first entities of each label, as many as `counts` has."""
+    """Keep only the tags of each label's first `counts[label]` entities."""
     first = []
     for label, start, end in find_entities(tags):
         if counts[label] > 0:
@@ -189,7 +189,7 @@ def list_hard_answers() -> dict[str, str]:
 
 
 def join_sentences(sentences: list[Sentence], size: int) -> tuple[list[str], Answer]:
-    """`size` tokens of sentences one after another, and an answer of about as many characters."""
+    """Join sentences to `size` tokens, with an answer of about as many characters."""
     tokens: list[str] = []
     answer: Answer = {}
     for sentence in sentences:

@@ -1,7 +1,7 @@
 """Measure how much faster batches and a shared prefix make generation.
 
 Answers the same sentences one at a time, as the post did, and in batches. Loads a model and its
-adapter as evaluate_hub.py does and writes no file. Prints sentences a second, the ratio, and how
+adapter as evaluate_hub.py does and writes no file. Prints sentences per second, the ratio, and how
 many answers differ:
 
     python -m benchmarks.generation --model MODEL --adapter ADAPTER --num_samples 64
@@ -77,7 +77,7 @@ def time_answers(
 
 
 def print_speed(name: str, batch_size: int, speed: float) -> None:
-    print(f"{name} ({batch_size}): {speed:.2f} sentences a second")
+    print(f"{name} ({batch_size}): {speed:.2f} sentences per second")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The ways in which a model may phrase an answer: in other JSON, with slips, or cut off."""
+"""Ways a model may phrase an answer: in other JSON, with slips, or cut off."""
 
 import json
 import random

@@ -1,11 +1,11 @@
 """Measure how much each change to the post's recipe improves F1.
 
-Trains one adapter a row with the same model, data, steps and seed, and changes one thing at a
-time. Runs train.py and evaluate_hub.py, and prints a table: F1 with its 95 % interval, and the
-difference from the post's recipe on the same sentences, with its own. The intervals come from the
-choice of sentences. To see how much the seed of training matters, use another --seed in another
---work_dir. A row takes ten to twenty minutes for a model of 0.1 billion parameters on two cores.
-After an interruption, the same command continues.
+Trains one adapter per row with the same model, data, steps and seed, and changes one thing at a
+time. Runs train.py and evaluate_hub.py, and prints a table of F1 and of its difference from the
+post's recipe. Each difference is paired on the same sentences and has its own 95 % interval. The
+intervals cover the choice of sentences only. To see how much the seed of training matters, use
+another --seed in another --work_dir. A row takes ten to twenty minutes for a model of 0.1 billion
+parameters on two cores. After an interruption, the same command continues.
 
     python -m benchmarks.recipe --model MODEL --dataset PATH --work_dir DIR
 """
@@ -22,7 +22,7 @@ from ner.cli import InputError, build_parser, describe_changes, positive_int, ru
 from ner.files import read_json, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
-# Under the loss on the whole chat no prompt is shared, so small micro-batches are the fastest. A
+# With the loss on the whole chat no prompt is shared, so small micro-batches are the fastest. A
 # step has the same 16 chats.
 CHAT = ["--loss", "chat", "--batch_size", "4", "--gradient_accumulation", "4"]
 ROWS = {  # the system prompt's name and the flags of train.py, by the row's name in the table
@@ -34,7 +34,7 @@ ROWS = {  # the system prompt's name and the flags of train.py, by the row's nam
     "loss on the answer": ("basic", ["--loss", "answer", "--lora_targets", "qkv"]),
     "both": ("basic", []),
     "both, learning rate 1e-3": ("basic", ["--learning_rate", "1e-3"]),
-    # Leaves out the few chats beyond the window of a Gemma 3, 512 tokens, which cannot be packed.
+    # Leaves out the few chats of more than 512 tokens, which Gemma 3's window cannot pack.
     "both, stricter prompt": ("strict", ["--max_length", "512"]),
 }
 
@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=list(range(len(ROWS))),
         metavar="K",
-        help="only row 0, the post's, and these (default: all)",
+        help="run row 0, the post's, and only these others (default: all)",
     )
     return parser.parse_args(argv)
 
@@ -80,7 +80,7 @@ def check_settings(args: argparse.Namespace) -> None:
         raise InputError(
             f"{args.work_dir} holds rows that were measured with other settings:\n  "
             + "\n  ".join(changes)
-            + "\nName another --work_dir"
+            + "\nChoose another --work_dir"
         )
     write_atomically(path, json.dumps(settings))
 
@@ -118,7 +118,7 @@ def measure_row(args: argparse.Namespace, row: Path, prompt: str, flags: list[st
 
 
 def print_table(predictions: dict[str, Path]) -> None:
-    """Print the scores of the first row, and those of the others with their differences from it."""
+    """Print each row's scores and its difference from the first row."""
     # Imported here because scikit-learn takes a second.
     from ner.evaluation.comparison import compare
     from ner.evaluation.predictions import read_predictions, retag

@@ -1,8 +1,8 @@
 """Measure how fast training is with the post's settings, with ours, and with ours but padded.
 
-All runs use the same model and the same chats. Each is a process of its own, which shows its peak
-of memory. Prints sentences and tokens a second, the share of tokens that are computed and that
-have a loss, and the ratios. Without --model and --data, uses a random EXAONE of 30 million
+All runs use the same model and the same chats. Each has its own process, to measure its peak
+memory. Prints sentences and tokens per second, the shares of tokens that are computed and that have
+a loss, and the ratios. Without --model and --data, uses a random EXAONE of 30 million
 parameters and data/sample.
 
     make bench

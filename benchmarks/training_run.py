@@ -1,4 +1,4 @@
-"""A few steps of training as train.py takes them: their time, tokens and memory."""
+"""Take a few training steps as train.py does, and measure their time, tokens and memory."""
 
 import dataclasses
 import resource
@@ -57,8 +57,8 @@ class Clock(TrainerCallback):
 def choose_rows(dataset: Dataset, settings: TrainingSettings) -> list[int]:
     """The rows of `max_steps` steps, evenly spread over an epoch, in the order of training.
 
-    Chats of similar length come together, and the longest first, so that steps in a row would not
-    represent an epoch.
+    A step has chats of similar length, and the longest chats come first. So consecutive steps would
+    not represent an epoch.
     """
     lengths = [len(input_ids) for input_ids in dataset["input_ids"]]
     step = settings.chats_per_step
@@ -71,7 +71,7 @@ def choose_rows(dataset: Dataset, settings: TrainingSettings) -> list[int]:
 
 
 def arrange_rows(dataset: Dataset, rows: list[int], seed: int) -> Dataset:
-    """The rows, placed so that a trainer that does not group by length takes them in order."""
+    """Place the rows so that a trainer without grouping by length takes them in this order."""
     positions = EpochOrder([0] * len(rows), None, seed)
     row_at = dict(zip(positions, rows, strict=True))
     return dataset.select([row_at[position] for position in range(len(rows))])
@@ -133,7 +133,7 @@ def measure(flags: list[str], watch: AbstractContextManager | None = None) -> di
 
 
 def find_peak_bytes() -> int:
-    """The most memory so far: on the GPU if there is one, else this process's."""
+    """Peak memory so far, on the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

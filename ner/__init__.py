@@ -1,4 +1,4 @@
-"""The machinery behind the scripts. Nothing here imports a script.
+"""The package behind the scripts. Nothing here imports a script.
 
 Layers from the bottom: `cli` and `files`, then `text`, `model`, `training` and `evaluation`, and
 `publishing`.

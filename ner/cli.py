@@ -10,7 +10,7 @@ class InputError(ValueError):
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Shows a docstring as written, and every flag's default unless its help does."""
+    """Shows a docstring as written, and each flag's default unless its help has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""

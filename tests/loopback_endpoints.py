@@ -1,4 +1,4 @@
-"""What the loopback hub answers: one function for each endpoint that the real client calls."""
+"""Endpoints of the loopback hub: one function for each call of the real client."""
 
 import base64
 import hashlib
@@ -266,7 +266,7 @@ def verify_object(hub: "LoopbackHub", request: Request, repo_id: str) -> Reply:
 
 
 def receive_commit(hub: "LoopbackHub", request: Request, repo_id: str, revision: str) -> Reply:
-    """Commit a request of one JSON object a line: a header, then files and deletions."""
+    """Commit a request of one JSON object per line: a header, then files and deletions."""
     repo = hub.open_branch(repo_id, request, revision)
     changes, title = {}, ""
     for operation in map(json.loads, request.body.splitlines()):

@@ -148,7 +148,7 @@ class LoopbackHub:
         times: int = 1,
         cut_after: int | None = None,
     ) -> None:
-        """Let the next `times` requests fail that have this method and match `path_pattern`.
+        """Make the next `times` requests with this method and a matching path fail.
 
         They get an error `status` (and `headers`, such as Retry-After), or the connection breaks
         after `cut_after` bytes of the body. For GET that is the body of the answer, for PUT and
@@ -235,7 +235,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve(self) -> None:
         hub, (path, _, query) = self.server.hub, self.path.partition("?")
-        # One request a connection: a hub that was shut down answers nobody.
+        # One request per connection, so that a hub that was shut down no longer answers.
         self.close_connection = True
         with hub.lock:
             fault = hub.take_fault(self.command, unquote(path))

@@ -1,4 +1,4 @@
-"""EXAONE 3 in PyTorch alone, under its own module names, for adapters to be loaded on by PEFT.
+"""EXAONE 3 in plain PyTorch, with its own module names. PEFT can load adapters on it.
 
 Written from the model's configuration and the published descriptions: RMSNorm (Zhang and Sennrich
 2019), rotary embeddings (Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU

@@ -82,7 +82,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> ExaoneForCausalLM:
-    """A random model, always the same one.
+    """Build a random model from a fixed seed.
 
     The standard deviation of 0.15 makes the frozen head wide enough for LoRA to steer.
     """

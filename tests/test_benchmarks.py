@@ -1,4 +1,4 @@
-"""The parts of the benchmarks that decide what is measured."""
+"""The parts of the benchmarks that choose data and count tokens."""
 
 import argparse
 from types import SimpleNamespace
@@ -46,5 +46,5 @@ def test_rows_with_other_settings_are_not_mixed(tmp_path):
     recipe.check_settings(args)
     recipe.check_settings(args)
     args.num_samples = 6
-    with pytest.raises(InputError, match=r"num_samples: was 5, now 6\nName another --work_dir"):
+    with pytest.raises(InputError, match=r"num_samples: was 5, now 6\nChoose another --work_dir"):
         recipe.check_settings(args)

@@ -115,7 +115,7 @@ def test_source_has_the_data_and_its_fingerprint(chats_file):
 
 
 def test_sentences_that_are_not_restored_are_listed(tmp_path, capsys):
-    """The first 보리 and the first 이 are not names, but an answer cannot say which one it means."""
+    """The first 보리 and the first 이 are not names, but an answer cannot say which it means."""
     path = tmp_path / "train.txt"
     path.write_text("<봄:DT>이 왔다\n보리밥 먹는 <보리:PS>\n이 사람 <이:PS>는\n", encoding="utf-8")
     rows = read_marked_file(path)

@@ -48,7 +48,7 @@ PROJECT_PATH = re.compile(
     re.ASCII,
 )
 MODULE_NAME = re.compile(r"(?<![\w/.-])((?:ner|tests|benchmarks)(?:\.\w+)+)(?![\w.(])", re.ASCII)
-# A part to be filled in, or a place on somebody's machine.
+# An unfilled placeholder, or a path on somebody's machine.
 PRIVATE = re.compile(r"@\w+@|(?:(?<![\w/:.])/|~/|\b[A-Z]:\\)\w\S*")
 
 PARTS = {

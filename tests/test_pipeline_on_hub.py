@@ -1,4 +1,4 @@
-"""The whole pipeline against a hub on loopback: an adapter there and back, a base that moves on."""
+"""The whole pipeline on a loopback hub: an adapter goes there and back, and the base changes."""
 
 import json
 import shutil
@@ -41,9 +41,9 @@ def read_code(card: ModelCard) -> str:
 
 
 def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, stand_in, chats_file):
-    """Evaluated, published with its scores, deleted here and evaluated from there.
+    """Evaluate an adapter, publish it with its scores, delete it here, evaluate it from the hub.
 
-    Then the card's lines run, and the adapter is trained further.
+    Then run the code on the card, and train the adapter further.
     """
     local = tmp_path / "EXAONE-adapter"
     shutil.copytree(adapter, local)
@@ -101,9 +101,9 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
 def test_base_of_the_hub_serves_offline_afterwards_and_stays_at_its_commit(
     hub, tmp_path, stand_in, chats_file
 ):
-    """Trained online, and the branch moves on.
+    """Train online, then add a commit to the branch.
 
-    Then resumed and evaluated without a network, from the cache and the same commit.
+    Resume and evaluate without a network, from the cache and the same commit.
     """
     commit = hub.repos["alice/EXAONE-base"]["commits"][-1]["oid"]
     folder = tmp_path / "EXAONE-adapter"

@@ -148,7 +148,7 @@ def test_small_disk_is_reported_before_a_model_loads(command, monkeypatch):
 
 @pytest.mark.usefixtures("no_model")
 def test_rejected_recipe_is_reported_before_a_model_loads(command, monkeypatch):
-    """TRL rejects bfloat16 on a GPU that lacks it, whatever the flags."""
+    """With any flags, TRL rejects bfloat16 on a GPU that lacks it."""
 
     def reject(*args, **kwargs):
         raise ValueError("Your setup doesn't support bf16/gpu.")
@@ -173,14 +173,14 @@ def test_checkpointing_gives_the_same_adapter(stand_in, chats_file, tmp_path):
 
 @pytest.fixture(scope="module")
 def two_epochs(stand_in, chats_file, tmp_path_factory) -> bytes:
-    """The adapter of an undisturbed run of 12 steps, 6 an epoch."""
+    """The adapter of an undisturbed run of 12 steps, 6 per epoch."""
     folder = tmp_path_factory.mktemp("two-epochs")
     train.main(build_command(stand_in, chats_file, folder, *TWO_EPOCHS))
     return (folder / WEIGHTS).read_bytes()
 
 
 def kill_when(process, reached: Callable[[], bool], log: Path, pause: float = 0) -> None:
-    """Kill a run that has `reached` a moment, `pause` seconds later."""
+    """Kill a run `pause` seconds after it has `reached` a moment."""
     deadline = time.monotonic() + 120
     while not reached() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -191,7 +191,7 @@ def kill_when(process, reached: Callable[[], bool], log: Path, pause: float = 0)
 
 @pytest.mark.parametrize("moment", ["before the first checkpoint", "in the second epoch"])
 def test_killed_run_resumes_to_the_same_adapter(command, tmp_path, two_epochs, moment, capfd):
-    """With dropout and grouping by length, equal to the bit."""
+    """With dropout and grouping by length, the adapters are bit-for-bit identical."""
     log, hashes = tmp_path / "log", tmp_path / "results" / "checkpoint-8" / "files.json"
     log.touch()
     reached = {
@@ -209,7 +209,7 @@ def test_killed_run_resumes_to_the_same_adapter(command, tmp_path, two_epochs, m
 
 
 def test_run_killed_ten_times_gives_the_same_adapter(stand_in, chats_file, tmp_path):
-    """At random moments, within steps and while checkpoints are written. Equal to the bit."""
+    """At random moments, within steps and while checkpoints are written."""
     flags = [*SAVE_EVERY_STEP, "--max_steps", "60"]
     undisturbed = build_command(stand_in, chats_file, tmp_path / "undisturbed", *flags)
     killed = [*build_command(stand_in, chats_file, tmp_path / "killed", *flags), "--resume"]
@@ -241,7 +241,7 @@ def test_run_killed_ten_times_gives_the_same_adapter(stand_in, chats_file, tmp_p
 
 
 def test_finished_run_is_not_trained_further(command, tmp_path):
-    """As after a kill while the adapter was saved. Five steps end in the middle of an epoch."""
+    """As if killed while it saved the adapter. Five steps end in the middle of an epoch."""
     command += [*SMALL_STEPS, "--max_steps", "5", "--save_steps", "5", "--lr_scheduler", "constant"]
     train.main(command)
     adapter = (tmp_path / WEIGHTS).read_bytes()
@@ -320,7 +320,7 @@ def read_config(folder: Path) -> dict:
 
 
 def test_further_training_starts_with_the_adapter(named_adapter, adapter, command, tmp_path):
-    """At a learning rate of 0 it stays equal to the bit, and is saved under Llama's names."""
+    """At a learning rate of 0 it stays bit-for-bit identical, and is saved under Llama's names."""
     flags = ["--adapter", str(named_adapter), "--max_steps", "1", "--learning_rate", "0"]
     train.main([*command, *flags])
     before = adapter / "adapter_model.safetensors"
@@ -409,7 +409,7 @@ def read_curve(folder: Path) -> list[tuple[int, float, float]]:
 def test_two_processes_train_as_one(stand_in, chats_file, tmp_path):
     """Two epochs in float32 without dropout. One process pads its chats, two pack them.
 
-    The orders of sums differ: 1e-7 a number, and 1e-5 after a run.
+    Sums are in another order. That changes a number by 1e-7, and by 1e-5 after a run.
     """
     flags = [*EXACT, "--batch_size", "2", "--gradient_accumulation", "4"]
     flags += ["--epochs", "2", "--save_steps", "2"]

@@ -1,1 +1,1 @@
-"""From a model's answers to scores, an error budget and a report page."""
+"""Turn a model's answers into scores, an error budget and a report page."""

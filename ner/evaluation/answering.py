@@ -1,4 +1,4 @@
-"""Answer the sentences of a split and keep every answer, so that an interrupted run continues."""
+"""Answer the sentences of a split and keep each answer, so that an interrupted run can continue."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ class Recognizer(Protocol):
 
 
 def draw_rows(dataset: str, split: str, num_samples: int, seed: int) -> Dataset:
-    """A seeded sample of a split, with each sentence's `row` in it."""
+    """A seeded sample of a split. The column `row` has each sentence's position in the split."""
     rows = load_split(dataset, split)
     return sample_rows(rows.add_column("row", list(range(len(rows)))), num_samples, seed)
 
@@ -71,8 +71,8 @@ def answer_rows(path: Path, settings: dict, rows: Dataset, recognizer: Recognize
 def collect_predictions(path: Path, settings: dict) -> None:
     """Collect all answers so far, those of other processes included, in `path`.
 
-    Writes the file whole, without a line that a killed process left incomplete. Raises InputError
-    if answers were made with other settings.
+    Writes the file atomically, without a line that a killed process left incomplete. Raises
+    InputError if answers were made with other settings.
     """
     parts = sorted(path.parent.glob(f"{path.stem}.process*.jsonl"))
     rows = {}
@@ -84,7 +84,7 @@ def collect_predictions(path: Path, settings: dict) -> None:
             raise InputError(
                 f"{part} holds answers made with other settings, and the two would be mixed:\n  "
                 + "\n  ".join(describe_changes(earlier, settings))
-                + "\nName another --output_dir, or delete this one"
+                + f"\nChoose another --output_dir, or delete {part.parent}"
             )
         rows.update((row["id"], row) for row in answered)
     lines = [{"settings": settings}, *(rows[row_id] for row_id in sorted(rows))]
@@ -96,7 +96,7 @@ def collect_predictions(path: Path, settings: dict) -> None:
 def append_predictions(
     path: Path, settings: dict, rows: Dataset, answers: Iterator[Answer], total: int
 ) -> None:
-    """Append each answer to `path` as it comes, with its tags and its diagnosis."""
+    """Append each answer to `path` as it arrives, with its tags and its diagnosis."""
     id2label = get_id2label(rows)
     is_new = not path.is_file()
     hide = not get_process().is_main_process

@@ -5,7 +5,7 @@ from ner.text.alignment import list_occurrences
 from ner.text.klue import LABELS
 from ner.text.tags import map_characters
 
-# The four verdicts on an entity that overlaps one on the other side.
+# Verdicts on an entity that overlaps an entity of the other side.
 OVERLAPS = ["right", "wrong_label", "wrong_boundary", "wrong_label_and_boundary"]
 # The verdicts on answers, by the diagnosis of `tag_answer`.
 READINGS = {
@@ -105,14 +105,21 @@ def classify_sentence(row: dict) -> dict[str, list[dict]]:
 def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
     """Count the verdicts in four groups. The counts of a group add up to its `total`.
 
-    - `gold`, all gold entities: `right`; `wrong_label` (same span, other label); `wrong_boundary`
-      (overlaps one with its label); `wrong_label_and_boundary` (overlaps only others); `missed`.
-    - `predicted`, all mentions that the answers list: the same, with `made_up` instead of `missed`
-      if no gold entity overlaps. Mentions that were not tagged are `not_in_sentence`, `repeated`
-      (listed more often than they occur) or `unknown_label`.
-    - `further`, occurrences that were tagged although no answer lists them: the same, up to
-      `made_up`.
-    - `answers`, by how `tag_answer` read them: `plain_json`, `repaired`, `cut_off`, `unreadable`.
+    - `gold`, all gold entities:
+        - `right`: tagged with the same label and span
+        - `wrong_label`: the same span has another label
+        - `wrong_boundary`: overlaps a tagged entity with its label
+        - `wrong_label_and_boundary`: overlaps only tagged entities with other labels
+        - `missed`: overlaps no tagged entity
+    - `predicted`, all mentions that the answers list:
+        - the first four verdicts of `gold`, compared with the gold entities
+        - `made_up`: tagged, but overlaps no gold entity
+        - `not_in_sentence`: does not occur in the sentence
+        - `repeated`: listed more often than it occurs
+        - `unknown_label`: its label is not one of KLUE's
+    - `further`, occurrences that were tagged although no answer lists them: the first five
+      verdicts of `predicted`
+    - `answers`, by how `tag_answer` read them: `plain_json`, `repaired`, `cut_off`, `unreadable`
     """
     budget = {group: dict.fromkeys(["total", *verdicts], 0) for group, verdicts in VERDICTS.items()}
     for row in rows:

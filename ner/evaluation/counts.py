@@ -29,7 +29,7 @@ def list_entities(tags: list[str]) -> list[tuple[str, int, int]]:
 
 
 def count_by_label(gold: Iterable[tuple], predicted: Iterable[tuple]) -> np.ndarray:
-    """Count items (label, …) by label, as an array of shape (6, 3). Repeated items count each."""
+    """Count items (label, …) by label, as an array of shape (6, 3). Each repetition counts."""
     gold, predicted = Counter(gold), Counter(predicted)
     labels = list(LABELS)
     counts = np.zeros((len(labels), 3))

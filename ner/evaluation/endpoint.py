@@ -20,7 +20,7 @@ PERMANENT = (400, 401, 403, 404)  # another try would not help
 class EndpointRecognizer:
     """Asks a server for the names in sentences, several sentences at a time, at temperature 0.
 
-    Its key comes from ENDPOINT_API_KEY. The hub's token is never sent there.
+    The server's key comes from ENDPOINT_API_KEY. The hub's token is never sent to it.
     """
 
     def __init__(
@@ -76,8 +76,9 @@ class EndpointRecognizer:
         status = read_status(error)
         reason = f"status {status}" if status else type(error).__name__
         return InputError(
-            f"{self.url}: no answer from {self.model} ({reason}). Check that this is the server's "
-            "address with /v1, that it serves --model, and whether it needs ENDPOINT_API_KEY"
+            f"{self.url}: no answer from {self.model} ({reason}). Check that the address "
+            "is right and ends in /v1, that the server has --model, and whether it needs "
+            "ENDPOINT_API_KEY"
         )
 
     def request(self, index: int, sentence: str) -> Answer:

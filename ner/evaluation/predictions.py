@@ -1,4 +1,4 @@
-"""Read a predictions file: a line of settings, then one line a sentence."""
+"""Read a predictions file: a line of settings, then one line per sentence."""
 
 import json
 from itertools import pairwise
@@ -32,13 +32,13 @@ def read_predictions(path: Path) -> tuple[dict, list[dict]]:
                 rows.append(item)
         except (ValueError, RecursionError) as error:
             raise InputError(
-                f"{path}:{number}: {error}. Name a predictions file that evaluate_hub.py wrote"
+                f"{path}:{number}: {error}. Pass a predictions file that evaluate_hub.py wrote"
             ) from None
     rows.sort(key=lambda row: row["id"])
     for row, following in pairwise(rows):
         if row["id"] == following["id"]:
             raise InputError(
-                f"{path}: sentence {row['id']} occurs more than once. Keep one line a sentence"
+                f"{path}: sentence {row['id']} occurs more than once. Keep one line per sentence"
             )
     return settings, rows
 
@@ -52,13 +52,13 @@ def read_answered(path: Path) -> tuple[dict, list[dict]]:
 
 
 def read_complete_lines(path: Path) -> list[bytes]:
-    """The lines of a file without the last one, if that is empty or incomplete JSON."""
+    """The lines of a file, without the last one if it is empty or incomplete JSON."""
     try:
         *lines, last = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}). "
-            "Name a predictions file that evaluate_hub.py wrote"
+            "Pass a predictions file that evaluate_hub.py wrote"
         ) from None
     try:
         json.loads(last)
@@ -84,7 +84,7 @@ def check_row(row: object) -> None:
     if not all(isinstance(token, str) for token in row["tokens"]):
         raise ValueError("tokens must be strings")
     if len(row["gold"]) != len(row["tokens"]) or any(tag not in TAGS for tag in row["gold"]):
-        raise ValueError(f"gold must hold one tag a token, of {', '.join(TAGS)}")
+        raise ValueError(f"gold must hold one tag per token, of {', '.join(TAGS)}")
 
 
 def retag(rows: list[dict]) -> list[dict]:

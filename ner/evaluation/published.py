@@ -1,4 +1,4 @@
-"""Results that others report. Each was measured on its own set, so they form no ranking."""
+"""Results that others report. Each was measured on its own set, so they do not form a ranking."""
 
 POST_SAMPLE = "100 sentences of KLUE-NER's validation split, seed 42"
 POST_UNKNOWN = "KLUE-NER; the post does not name the sentences"

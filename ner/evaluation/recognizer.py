@@ -21,7 +21,8 @@ from ner.text.corpus import get_id2label, load_split
 from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 from ner.text.tags import find_entities
 
-# Two more prompts for finding the prefix, so that it holds no word that all sentences begin with.
+# Two more sentences for finding the prefix. Without them it would include words that all sentences
+# begin with.
 PROBES = ("가", "A")
 
 
@@ -48,7 +49,7 @@ class LocalRecognizer:
         self.adapter, self.adapter_name = adapter, adapter_name
         self.prompt = prompt
         self.batch_size = batch_size or (64 if torch.cuda.is_available() else 16)
-        # A batch's keys and values: 0.13 GB a sentence of 1,024 tokens in EXAONE 3. A batch that
+        # A batch's keys and values: 0.13 GB per sentence of 1,024 tokens in EXAONE 3. A batch that
         # does not fit is halved, so a small one is enough to begin with.
         working_bytes = 1e9 + 0.2e9 * min(self.batch_size, 16)
         check_device(base.name, build_empty(load_config(base)), precision, working_bytes)
@@ -109,7 +110,7 @@ def find_recognizer_base(
 def choose_max_new_tokens(tokenizer: PreTrainedTokenizerBase, dataset: str | None) -> int:
     """Twice the longest training answer, enough for a fence and line breaks around it.
 
-    512 without a data set or if it has no train split.
+    512 if there is no data set or it has no train split.
     """
     if dataset is None:
         return DEFAULT_MAX_NEW_TOKENS

@@ -15,7 +15,7 @@ BATCH = 100  # resamples at a time, to bound memory
 def compute_f1(gold: list[list[str]], predicted: list[list[str]]) -> float:
     """Micro F1 in seqeval's default mode, as in the post.
 
-    Tags are lists of IOB2 strings, one list a sentence.
+    Tags are lists of IOB2 strings, one list per sentence.
     """
     return f1_score(gold, predicted, zero_division=0)
 
@@ -70,7 +70,7 @@ def score_counts(counts: Counts) -> dict[str, dict[str, dict[str, np.ndarray]]]:
 
 
 def resample(counts: Counts) -> Counts:
-    """Bootstrap: draw as many sentences with replacement, RESAMPLES times, and add up their counts.
+    """Draw the same number of sentences with replacement and add up their counts, RESAMPLES times.
 
     Takes counts of shape (sentences, labels, 3) and returns (resamples, labels, 3). The draws
     depend only on the number of sentences, so two runs on the same sentences are drawn in pairs.

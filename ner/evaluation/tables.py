@@ -30,7 +30,7 @@ def format_scores(metrics: dict) -> str:
 
 
 def format_budget(metrics: dict) -> str:
-    """The error budget, one line a group, without zero counts."""
+    """The error budget, one line per group, without zero counts."""
     lines = []
     for group, counts in metrics["budget"].items():
         parts = [

@@ -27,7 +27,7 @@ ADAPTER_FILES = [
 
 
 def check_adapter(name: str) -> None:
-    """Check a name for `find_adapter` as far as that needs no network. Raises InputError."""
+    """Check a name for `find_adapter` as far as possible without a network. Raises InputError."""
     if name == "none":
         return
     if Path(name).is_dir():
@@ -103,9 +103,9 @@ def read_prompt_name(folder: Path) -> str | None:
 
 
 def rename_modules(config: dict, rename: Callable[[str], str]) -> dict:
-    """The fields of an adapter's configuration that name modules, renamed.
+    """Rename the modules in an adapter's configuration. Returns the changed fields.
 
-    Raises InputError if they are a pattern.
+    Raises InputError if the modules are given as a pattern.
     """
     targets = config["target_modules"]
     if isinstance(targets, str):

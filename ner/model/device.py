@@ -1,4 +1,4 @@
-"""Whether a model fits on this machine."""
+"""Check whether a model fits on this machine."""
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -7,13 +7,13 @@ from ner.cli import InputError
 from ner.model.process import get_process
 
 LARGEST_CPU_MODEL = 1_000_000_000  # parameters; a larger model trains for days on a CPU
-NF4_BITS = 4.127  # a value: 4 bits, and the scales of double quantization (QLoRA, section 3)
+NF4_BITS = 4.127  # per value: 4, and the scales of double quantization (QLoRA, section 3)
 
 
 def find_projections(model: torch.nn.Module) -> list[torch.nn.Linear]:
-    """The linear layers without the head: 4-bit quantization packs them and LoRA adapts them.
+    """The linear layers that 4-bit quantization packs and LoRA adapts: all except the head.
 
-    EXAONE has seven a layer.
+    EXAONE has seven in each layer.
     """
     head = model.get_output_embeddings()
     return [
@@ -28,7 +28,7 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 
 def estimate_weight_bytes(model: torch.nn.Module, precision: str) -> float:
-    """Memory of a base model's weights. In NF4 everything but the projections is bfloat16."""
+    """Memory of a base model's weights. In NF4, everything except the projections is bfloat16."""
     parameters = count_parameters(model)
     if precision == "float32":
         return 4 * parameters

@@ -37,10 +37,10 @@ class AnswerGenerator:
     ) -> Iterator[Answer]:
         """Yield greedy answers as they are completed, in batches of similar length.
 
-        `prompts` are token ids by index, and `prefix` is their common beginning. The longest prompts
-        come first. The few of a batch that continue long after the others are set aside and
-        finished together, because alone they would need a step of the whole model for every token.
-        A batch that does not fit into memory is halved, and so are all after it.
+        `prompts` are token ids by index, and `prefix` is their common beginning. Longer prompts
+        come first. The few answers that continue long after the rest of their batch are set aside
+        and finished together. Alone, they would need a step of the whole model for every token. A
+        batch that does not fit into memory is halved, and so are all later ones.
         """
         cache = self.compute_prefix(prefix)
         chats = {index: list(prompt) for index, prompt in prompts.items()}
@@ -96,7 +96,7 @@ class AnswerGenerator:
         except RuntimeError as error:
             if len(chats) == 1 or not is_out_of_memory(error):
                 raise
-        # Only here have the error's own frames released their memory.
+        # The error's frames hold memory until the except block ends.
         torch.cuda.empty_cache()
         tqdm.write(
             f"out of memory with {len(chats)} sentences at a time; continuing with "

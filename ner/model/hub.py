@@ -168,7 +168,7 @@ def hide_progress_bars() -> Iterator[None]:
 
 
 def download_base(base: Base) -> None:
-    """Download a base model whole. Its copy in the cache then needs no network."""
+    """Download all files of a base model. It then loads from the cache without a network."""
     if not Path(base.name).is_dir():
         with explain_hub_errors(base.name, "Run the same command again: the download continues"):
             snapshot_download(base.name, revision=base.revision, allow_patterns=MODEL_FILES)

@@ -66,7 +66,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     config, tensors = read_adapter(folder, model.config.model_type)
     model = get_peft_model(model, config)
     fill_adapter(model, tensors, folder)
-    # Autocast trained with such copies. Keeping them saves each product two conversions.
+    # Autocast used such copies in training. Keeping them saves two conversions per product.
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(model.dtype)

@@ -7,7 +7,7 @@ EXAONE = "LGAI-EXAONE/EXAONE-3.0-7.8B-Instruct"
 # The license requires the name of a derived model to begin with EXAONE.
 ADAPTER = "EXAONE-3.0-7.8B-KLUE-NER-LoRA"
 
-# (EXAONE's, Llama's). Loading applies each renaming in this order, saving applies them backwards.
+# (EXAONE's, Llama's). Loading applies the renamings in this order, saving in reverse.
 NAMES = [
     ("transformer.wte.", "model.embed_tokens."),
     ("transformer.ln_f.", "model.norm."),

@@ -21,6 +21,6 @@ def get_process() -> "PartialState":
     import torch
     from accelerate import PartialState
 
-    # Without `cpu`, Accelerate does not connect CPU processes. While one downloads or
-    # scores, the others wait, and NCCL's own limit of ten minutes is too short for that.
+    # Without `cpu`, Accelerate does not connect CPU processes. While one downloads or scores, the
+    # others wait, and NCCL's own limit of ten minutes is too short for that.
     return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(hours=12))

@@ -1,4 +1,4 @@
-"""An adapter's tensors as a file holds them: their names and their fingerprint."""
+"""The names and the fingerprint of an adapter's tensors."""
 
 import hashlib
 from collections.abc import Callable

@@ -17,7 +17,7 @@ def read_base_files(
     """Whether an adapter is published under EXAONE's names, and the license that goes with it.
 
     `base` is the base model's name on the hub, `trained_on` and `revision` are those in the
-    adapter. Reads nothing for other bases than EXAONE. Raises InputError.
+    adapter. Reads nothing if the base is not an EXAONE. Raises InputError.
     """
     if not is_exaone(base) and not is_exaone(trained_on):
         return False, {}

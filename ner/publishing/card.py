@@ -20,7 +20,7 @@ ANSWER = '{"PS": ["손흥민"], "LC": ["춘천"]}'
 def build_card(
     repo_id: str, folder: Path, base: str, exaone_names: bool, metrics: dict | None
 ) -> ModelCard:
-    """The card of the adapter in `folder`: the same from the same files.
+    """Build the card of the adapter in `folder`. Deterministic.
 
     `base` is the base model's name on the hub. `exaone_names` is whether the adapter is published
     under EXAONE's names. `metrics` are those of `metrics.json`, if it was measured with this
@@ -83,7 +83,7 @@ def render_chat(folder: Path, prompt: str) -> str:
 
 
 def describe_training(record: dict) -> dict:
-    """What the card says about a run. Settings that may be paths are left out."""
+    """Facts about a run for the card. Settings that may be paths are left out."""
     settings = {
         name: value
         for name, value in record["settings"].items()

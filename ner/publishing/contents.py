@@ -17,7 +17,7 @@ CONFIG_FILES = [
     "special_tokens_map.json",
     "added_tokens.json",
 ]
-# Fields of a tokenizer's configuration that tell where it was read from.
+# Fields of a tokenizer's configuration that record its origin.
 TOKENIZER_ORIGIN = [
     "name_or_path",
     "tokenizer_file",
@@ -31,7 +31,7 @@ LOCAL_PATH = re.compile(r"~[^/\\]*[/\\]|\.{1,2}[/\\]|/[^/\s]|[A-Za-z]:[/\\]|\\\\
 def collect_files(folder: Path, base: str, exaone_names: bool) -> dict[str, bytes]:
     """The files of an adapter's folder that go to the hub: file name → content.
 
-    Only files of `ADAPTER_FILES` go. `base` is the base model's name on the hub. With
+    Only files in `ADAPTER_FILES` are included. `base` is the base model's name on the hub. With
     `exaone_names`, tensors and modules get EXAONE's names instead of Llama's. Raises InputError if
     a file holds a path on this machine.
     """
@@ -54,7 +54,7 @@ def collect_files(folder: Path, base: str, exaone_names: bool) -> dict[str, byte
 
 
 def read_fields(path: Path) -> dict:
-    """A configuration file without the fields that tell where it was read from."""
+    """A configuration file without the fields that record its origin."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {name: value for name, value in content.items() if name not in TOKENIZER_ORIGIN}

@@ -1,4 +1,4 @@
-"""The name of a published adapter, and the names that its base model's license allows."""
+"""Check the name of a published adapter against the hub's rules and the base model's license."""
 
 from pathlib import Path
 

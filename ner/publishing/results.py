@@ -1,4 +1,4 @@
-"""An adapter's scores on its card: read from `metrics.json`, as a table and as metadata."""
+"""Read an adapter's scores from `metrics.json` and prepare them for its card."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ from ner.text.klue import KLUE
 
 
 def read_metrics(path: Path, fingerprint: str, bases: set[str]) -> dict | None:
-    """Read the metrics of an evaluation of this adapter on one of these names of its base.
+    """Read `metrics.json` if it was measured with this adapter and one of `bases`.
 
-    Otherwise prints why there are no scores and returns None. Raises InputError.
+    Otherwise print the reason and return None. Raises InputError if it is not readable.
     """
     reason = "does not exist"
     if path.is_file():
@@ -35,8 +35,8 @@ def read_metrics(path: Path, fingerprint: str, bases: set[str]) -> dict | None:
 def build_eval_results(metrics: dict) -> list[EvalResult]:
     """The scores as a card's metadata: `ModelCardData(model_name=…, eval_results=…)`.
 
-    Of seqeval's score come precision, recall and F1, of the others F1 alone. Of a local data set's
-    path comes the last part alone.
+    Includes precision, recall and F1 for seqeval's score, and F1 alone for the others. A local data
+    set is named by the last part of its path.
     """
     settings = metrics["settings"]
     dataset = settings["dataset"]
@@ -66,7 +66,7 @@ def build_eval_results(metrics: dict) -> list[EvalResult]:
 
 
 def describe_evaluation(metrics: dict) -> dict:
-    """What the card's text says about an evaluation, as plain values for the template."""
+    """Facts about an evaluation for the card, as plain values."""
     settings = metrics["settings"]
     result = build_eval_results(metrics)[0]
     return {

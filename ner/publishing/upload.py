@@ -1,4 +1,4 @@
-"""Send files to a repository on the hub, again where that may help, and never twice."""
+"""Upload files to the hub with retries. No file is sent twice."""
 
 import time
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from ner.cli import InputError
 from ner.model.hub import explain_hub_errors, find_cause
 
 RETRY_WAITS = [1, 2, 4]  # seconds before each further try
-LONGEST_WAIT = 60  # seconds. A hub that asks for more gets no further try
+LONGEST_WAIT = 60  # seconds; longer waits are not retried
 TEMPORARY = [408, 409, 429, 500, 502, 503, 504]  # statuses after which another try may succeed
-ADVICE = "Run the same command again: files that are already there are not sent twice"
+ADVICE = "Run the same command again. Files already on the hub are not sent again"
 
 Result = TypeVar("Result")
 
@@ -29,7 +29,10 @@ def check_login() -> None:
 
 
 def add_owner(repo_id: str) -> str:
-    """A repository's full name. A name without an owner belongs to the login. Raises InputError."""
+    """A repository's full name. Raises InputError.
+
+    A name without an owner refers to the user's own repository.
+    """
     if "/" in repo_id:
         return repo_id
     with explain_hub_errors(repo_id, ADVICE):
@@ -50,7 +53,7 @@ def publish(
 ) -> str:
     """Create the repository, branch, commit and tag, except those that exist already.
 
-    Returns one line that says where they are. Raises InputError if the tag points elsewhere.
+    Returns their address in one line. Raises InputError if the tag points elsewhere.
     """
     api = HfApi()
     url = api.create_repo(repo_id, private=not public, exist_ok=True)
@@ -76,7 +79,7 @@ def publish(
 
 
 def with_retries(call: Callable[[], Result]) -> Result:
-    """Call the hub, again if it is busy, fails, reports a conflict or breaks the connection."""
+    """Call the hub and retry if it is busy, fails, reports a conflict or breaks the connection."""
     for wait in RETRY_WAITS:
         try:
             return call()

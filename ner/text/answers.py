@@ -1,6 +1,6 @@
 """Write the answers that a model learns, and read the answers that it gives.
 
-An answer is a JSON object from label to mentions: `{"PS": ["손흥민"], "LC": ["춘천"]}`.
+An answer is a JSON object that maps labels to mentions: `{"PS": ["손흥민"], "LC": ["춘천"]}`.
 """
 
 import json
@@ -34,7 +34,7 @@ ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 CONTROL_CHARACTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 LABEL_OF_NAME = {name: label for label, korean in LABELS.items() for name in (label, korean)}
-DEFAULT_MAX_NEW_TOKENS = 512  # of an answer, where no training answers are known
+DEFAULT_MAX_NEW_TOKENS = 512  # of an answer, if no training answers are known
 MAX_DEPTH = 100  # deeper nesting is not an answer and would only cost time
 
 
@@ -157,7 +157,8 @@ def unescape(escape: re.Match) -> str:
 def list_mentions(answer: list) -> list[tuple[str, str]]:
     """List the (label, text) pairs of an answer in its order, under our names for the labels.
 
-    A text's label is the innermost key above it, or, if that is "text", the "label" beside it.
+    A text's label is the innermost key above it. If that key is "text", the label is the value of
+    "label" beside it.
     """
     mentions = []
     pending: list = [("", answer)]  # a stack rather than recursion: JSON may nest deeply

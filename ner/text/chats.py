@@ -28,7 +28,7 @@ def write_chats(path: Path, chats: list[dict], source: dict) -> None:
 
 
 def describe_chats(path: Path) -> dict:
-    """The SHA-256 of a file of chats, and their source unless they were edited since."""
+    """The SHA-256 of a file of chats, and their source unless the file was edited since."""
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
     source = read_json(source_path(path))
     is_current = source is not None and source.get("sha256") == fingerprint

@@ -1,4 +1,4 @@
-"""From a model's answer to tags, with a record of what happened to every mention."""
+"""Turn a model's answer into tags, and record what happened to every mention."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Tagged sentences, from the hub, from a folder in the hub's layout, or in KLUE's notation."""
+"""Load tagged sentences from the hub, a folder in the hub's layout, or text in KLUE's notation."""
 
 import re
 import tempfile

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 def find_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
     """List the entities of IOB2 tags as (label, first token, token after the last).
 
-    An I- tag that continues no entity of its label starts none, and it ends the current one.
+    An I- tag that does not continue an entity of its label ends the current one and starts none.
 
     >>> find_entities(["B-PS", "I-PS", "I-LC", "O", "B-LC"])
     [('PS', 0, 2), ('LC', 4, 5)]

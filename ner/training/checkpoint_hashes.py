@@ -14,14 +14,14 @@ class HashCheckpoint(TrainerCallback):
     """Completes a checkpoint with its files' hashes. Without them it is incomplete."""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        # Trainer keeps the last two checkpoints. Incomplete ones after the resumed one would count.
+        # Trainer keeps the last two checkpoints, counting incomplete ones after the resumed one.
         if state.is_world_process_zero:
             for checkpoint in list_checkpoints(Path(args.output_dir)):
                 if count_steps(checkpoint) > state.global_step:
                     shutil.rmtree(checkpoint)
 
     def on_save(self, args, state, control, **kwargs):
-        get_process().wait_for_everyone()  # each writes the state of its own random numbers
+        get_process().wait_for_everyone()  # each process writes the state of its random numbers
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             write_atomically(folder / HASHES, hash_files(folder))

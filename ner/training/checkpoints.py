@@ -41,7 +41,7 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def check_unused(folder: Path) -> None:
-    """Check that a new run finds no checkpoints of another. Raises InputError."""
+    """Check that a folder has no checkpoints of an earlier run. Raises InputError."""
     if checkpoints := list_checkpoints(folder):
         raise InputError(
             f"{folder} holds {checkpoints[0].name} of an earlier run. To continue it, add "
@@ -56,8 +56,8 @@ def find_checkpoint(folder: Path, run: dict) -> Path | None:
     earlier = read_json(folder / RECORD)
     if checkpoints and not earlier:
         raise InputError(
-            f"{folder} holds checkpoints but no {RECORD}, which describes their run. Choose another "
-            "--checkpoint_dir"
+            f"{folder} holds checkpoints but no {RECORD}, which describes their run. Choose "
+            "another --checkpoint_dir"
         )
     if earlier and (changes := describe_changes(flatten_run(earlier), flatten_run(run))):
         raise InputError(

@@ -1,4 +1,4 @@
-"""From chats to token ids and labels."""
+"""Turn chats into token ids and labels."""
 
 import os
 

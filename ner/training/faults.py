@@ -65,7 +65,10 @@ def explain_failure(error: Exception, steps: int, settings: TrainingSettings) ->
 
 
 def wait_for_main_process() -> None:
-    """Let the main process report an error that all processes have. The first to exit stops the rest."""
+    """Let the main process report an error that all processes have.
+
+    The first process to exit stops the others.
+    """
     if not get_process().is_main_process:
         time.sleep(60)
         sys.exit(1)

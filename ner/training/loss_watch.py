@@ -9,7 +9,7 @@ from ner.model.process import get_process
 
 
 class LossWatch:
-    """Keeps every step's loss, stops at one that is not finite, warns once if the losses do not fall."""
+    """Keeps each step's loss. Stops if one is not finite, and warns once if they do not fall."""
 
     def __init__(self, warn: bool):
         self.warn = warn
@@ -37,10 +37,10 @@ class LossWatch:
 
 
 def describe_stalled_loss(losses: list[float], warmup: int) -> str | None:
-    """A warning if the latest 20 losses are not a fifth below the first five, else None.
+    """A warning if the mean of the last 20 losses is not a fifth below that of the first 5.
 
-    None before step 30 or three times the warm-up. On KLUE, a model of 104 million parameters has
-    reached 0.3 of its first loss by then.
+    None otherwise, and before step 30 or three times the warm-up. On KLUE, a model of 104 million
+    parameters has reached 0.3 of its first loss by then.
     """
     if len(losses) < max(30, 3 * warmup):
         return None

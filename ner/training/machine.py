@@ -1,4 +1,4 @@
-"""Whether this machine can do a run: memory, disk and compiler, before anything is downloaded."""
+"""Check memory, disk and compiler for a run, before anything is downloaded."""
 
 import os
 import shutil
@@ -54,11 +54,11 @@ def check_machine(
 
 
 def check_disks(settings: TrainingSettings, adapter: float) -> None:
-    """Check that the disks have room for everything a run writes. `adapter` is an adapter's size in bytes.
+    """Check that the disks have room for everything a run writes. Raises InputError.
 
-    A checkpoint takes three adapters, because Adam's two moments are in it. Two checkpoints are
-    kept while one is written. With --validation there is the best adapter, twice while it is
-    replaced. Checkpoints of a run to be resumed count as room. Raises InputError.
+    `adapter` is an adapter's size in bytes. A checkpoint also holds the optimizer's moments. Two
+    checkpoints are kept while one is written. With --validation there is also the best adapter, and
+    a second copy while it is replaced. Existing checkpoints count as free space.
     """
     checkpoint = (1 + count_moments(settings.optim)) * adapter
     best = 2 * adapter if settings.validation else 0

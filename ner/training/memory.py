@@ -26,7 +26,7 @@ BACKWARD_LAYERS = {"nf4": 1 / 3, "bfloat16": 3 / 4, "float32": 1 / 3}
 
 @dataclass(frozen=True)
 class ChatLengths:
-    """How many chats there are and, in tokens, how long they are."""
+    """The number of chats, and their lengths in tokens."""
 
     chats: int
     mean: float
@@ -117,7 +117,7 @@ def measure_saved_bytes(model, length: int, dtype: torch.dtype) -> int:
 def measure_token_cost(
     config: PreTrainedConfig, lora: LoraConfig, precision: str, length: int = 256
 ) -> TokenCost:
-    """Run a model without memory or weights and count what it saves."""
+    """Run a model without weights and count the bytes that it would save."""
     dtype = torch.float32 if precision == "float32" else torch.bfloat16
     model = build_empty_lora(config, lora, dtype)
     everything = measure_saved_bytes(model, length, dtype)

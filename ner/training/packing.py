@@ -22,7 +22,7 @@ def pack_chats(rows: list[dict]) -> dict:
 
     - `input_ids`, `labels` and `position_ids` of shape (1, T)
     - `attention_mask`, boolean, of shape (1, 1, R, P + R): queries by keys
-    - `chat_lengths`: each chat's tokens after the prefix, of which R is the most
+    - `chat_lengths`: each chat's number of tokens after the prefix. R is the largest
 
     `attend_packed` needs the last two.
     """
@@ -70,7 +70,7 @@ def attend_packed(
 ):
     """Compute each chat's attention over a packed sequence, with PyTorch's attention.
 
-    One mask over the whole sequence would compare each chat with all others for nothing. For 16
+    One mask over the whole sequence would compare each chat with all others needlessly. For 16
     chats of 60 tokens after a prefix of 85, that is seven times as much.
     """
     if chat_lengths is None:

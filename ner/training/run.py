@@ -20,8 +20,8 @@ from ner.text.chats import describe_chats
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 CHATS_PER_STEP = 16
 TARGETS = {"all": "all-linear", "qkv": ["q_proj", "k_proj", "v_proj"]}
-# Where files come from and go. They are no part of the recipe. A run records its base model and its
-# adapter by commit and fingerprint.
+# Where files come from and go. They are not part of the recipe. A run records its base model by
+# commit and its adapter by fingerprint.
 NOT_RECIPE = {
     *("data", "output_dir", "checkpoint_dir", "save_steps", "logging_steps"),
     *("model", "revision", "adapter"),
@@ -207,11 +207,11 @@ def begin_run(settings: TrainingSettings, base: Base, run: dict) -> None:
 def flatten_run(run: dict) -> dict:
     """A run's fields by dotted name, without those that a resumed run may change.
 
-    It has the number of chats in a step, not their division into micro-batches.
+    The result has the number of chats per step, not their division into micro-batches.
     """
     settings = dict(run["settings"])
     batch_size, accumulation = settings.pop("batch_size"), settings.pop("gradient_accumulation")
-    settings["chats a step"] = batch_size * accumulation
+    settings["chats per step"] = batch_size * accumulation
     return {
         f"{part}.{name}": value
         for part, fields in (run | {"settings": settings}).items()

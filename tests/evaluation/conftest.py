@@ -1,4 +1,4 @@
-"""An evaluation that nothing interrupted."""
+"""An uninterrupted evaluation."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests.evaluation.runs import ALL, read_metrics
 
 @pytest.fixture(scope="session")
 def uninterrupted(adapter, tmp_path_factory) -> dict:
-    """The metrics of an evaluation that nothing interrupted."""
+    """The metrics of an uninterrupted evaluation."""
     import evaluate_hub
 
     folder: Path = tmp_path_factory.mktemp("uninterrupted")

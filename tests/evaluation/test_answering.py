@@ -1,4 +1,4 @@
-"""Evaluations that are interrupted, repeated, shared among processes, or asked for differently."""
+"""Evaluations that are interrupted, repeated, run in several processes or with other settings."""
 
 import os
 import signal

@@ -43,14 +43,14 @@ def test_a_last_line_without_a_line_break_is_read(tmp_path):
             r"jsonl:2: a sentence needs .*answer \(str\)",
         ),
         ([{"settings": {}}, {**GOOD, "tokens": [1]}], "jsonl:2: tokens must be strings"),
-        ([{"settings": {}}, {**GOOD, "gold": []}], "jsonl:2: gold must hold one tag a token"),
+        ([{"settings": {}}, {**GOOD, "gold": []}], "jsonl:2: gold must hold one tag per token"),
         (
             [{"settings": {}}, {**GOOD, "gold": ["B-XX"]}],
-            "jsonl:2: gold must hold one tag a token, of B-DT",
+            "jsonl:2: gold must hold one tag per token, of B-DT",
         ),
         (
             [{"settings": {}}, {**GOOD, "gold": [["O"]]}],
-            "jsonl:2: gold must hold one tag a token, of B-DT",
+            "jsonl:2: gold must hold one tag per token, of B-DT",
         ),
         ([{"settings": {}}, GOOD, GOOD], "sentence 1 occurs more than once"),
     ],

@@ -29,7 +29,7 @@ def test_base_and_its_revision_come_from_the_adapter(adapter, stand_in):
 
 @pytest.fixture
 def found(monkeypatch) -> list:
-    """The bases that find_recognizer_base looks for, none of which need exist."""
+    """The bases that find_recognizer_base looks for. They need not exist."""
     arguments = []
 
     def record(name, revision):
@@ -54,7 +54,7 @@ def published(tmp_path):
     [
         (None, None, ("someone/base", "abc")),
         (None, "v2", ("someone/base", "v2")),
-        ("other/base", None, ("other/base", None)),  # the adapter's revision is another base's
+        ("other/base", None, ("other/base", None)),  # the revision is that of the adapter's base
         ("other/base", "v2", ("other/base", "v2")),
         ("someone/base", None, ("someone/base", None)),
     ],

@@ -1,4 +1,4 @@
-"""What a report prints and writes."""
+"""The printed and written report."""
 
 import json
 

@@ -16,7 +16,7 @@ from ner.evaluation.summary import compute_metrics
 from ner.text.klue import LABELS, TAGS
 from tests.evaluation.rows import HAND_MADE, make_klue_rows, make_random_rows, make_row
 
-# Undefined figures have a value by decision. They must not warn.
+# A figure with nothing to divide by has a fixed value and must not warn.
 pytestmark = pytest.mark.filterwarnings("error")
 
 

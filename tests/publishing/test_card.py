@@ -1,4 +1,4 @@
-"""The card: read back as it was meant, the same every time, and without private names."""
+"""The card is read back as written, is the same every time, and has no private names."""
 
 import json
 

@@ -19,7 +19,7 @@ from tests.helpers import ROOT
 from tests.publishing.helpers import BASE, change_json
 
 INPUT_IDS = torch.arange(40).reshape(2, 20) * 37 % 1500
-# Written by hand: the module under test does not vouch for itself.
+# Written by hand, so that it is independent of the module under test.
 PROJECTIONS = {
     "self_attn.q_proj": "attn.attention.q_proj",
     "self_attn.k_proj": "attn.attention.k_proj",

@@ -35,7 +35,7 @@ def hub():
 def upload(hub, tmp_path, *cases) -> list[tuple[int | str, list[float]]]:
     """Run upload_hub.py for each (token, folder, *arguments), one after the other.
 
-    Returns for each its exit code and the seconds that it waited between its tries.
+    Returns the exit code of each run and the seconds that it waited between tries.
     """
     commands = []
     for token, folder, *arguments in cases:
@@ -56,7 +56,7 @@ BAD_TOKEN = "the hub rejects this machine's token. Log in again"
 ERROR_500 = "alice/EXAONE-{}: the hub answered with an error (500). "
 ERROR_429 = "alice/EXAONE-{}: the hub answered with an error (429). "
 UNREACHABLE = "alice/EXAONE-{}: the hub cannot be reached ("
-AGAIN = "Run the same command again: files that are already there are not sent twice"
+AGAIN = "Run the same command again. Files already on the hub are not sent again"
 COMMIT = ("POST", "/{}/commit/")
 PUT = ("PUT", "^/lfs/{}/")
 # Name: method, path, fault, and the beginning of the message if the upload fails.
@@ -87,9 +87,9 @@ FAULTS = {
 
 
 def test_every_fault_is_retried_or_reported(hub, tmp_path, adapter, stand_in):
-    """Each in a repository of its own.
+    """Each fault happens in its own repository.
 
-    The same command, run again, always finishes and never sends a large file a second time.
+    Running the same command again always finishes and never sends a large file twice.
     """
     add_base(hub, stand_in)
     for name, (method, path, fault, _) in FAULTS.items():
@@ -183,9 +183,9 @@ def test_upload_without_permission_or_without_the_base(hub, tmp_path, adapter):
         ("hf_bob", adapter, "--repo_id", new): f"{new}: {forbidden}",
         ("hf_wrong", adapter, "--repo_id", public): "the hub rejects this machine's token",
         ("", adapter): "not logged in to the hub",
-        # The first fault of whoami, a 401.
+        # whoami fails with 401.
         ("hf_alice", adapter): "the hub rejects this machine's token",
-        # The second one, a 500.
+        # whoami fails with 500.
         ("hf_alice", bare, "--base_model", "alice/EXAONE-bare"): (
             "alice/EXAONE-bare: has no LICENSE"
         ),

@@ -72,7 +72,7 @@ def test_further_occurrences_are_returned_apart():
         ("동서울 (서울)", {"LC": ["서울"]}, [("LC", "서울", 1), ("LC", "서울", 5)]),
         ("100명 중 10", {"QT": ["10"]}, [("QT", "10", 7)]),
         ("Exodus, Exo", {"PS": ["Exo"]}, [("PS", "Exo", 8)]),
-        # A single syllable is rather a word of its own, or a name before 씨.
+        # A single syllable is preferably a word of its own, or a name before 씨.
         ("한숨 쉬던 한 사람", {"QT": ["한"]}, [("QT", "한", 6)]),
         ("강당에서 본 강씨", {"PS": ["강"]}, [("PS", "강", 7)]),
         # The inside of a word is used if there is no other place.

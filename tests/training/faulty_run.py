@@ -57,7 +57,7 @@ def fill_disk(folder: Path, loss):
 def run_train(
     command: list[str], log: Path, step: int, fault: Callable | None, environment: dict[str, str]
 ) -> None:
-    """What the process does: it runs train.py and appends its output to `log`."""
+    """Run train.py and append its output to `log`."""
     with log.open("a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)

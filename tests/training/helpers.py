@@ -17,7 +17,7 @@ from ner.training.run import TrainingSettings, complete_settings
 from ner.training.trainer import ChatTrainer, build_config, build_lora, build_trainer
 
 WEIGHTS = Path("adapter", "adapter_model.safetensors")
-# Steps of four chats. 24 chats make six steps an epoch.
+# Steps of four chats. 24 chats make six steps per epoch.
 SMALL_STEPS = ["--batch_size", "4", "--gradient_accumulation", "1"]
 # Runs with these settings differ by the order of sums alone.
 EXACT = [

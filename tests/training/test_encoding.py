@@ -61,8 +61,8 @@ def test_long_chats_are_left_out_and_counted(tokenizer, chats_file, capsys):
     ("rows", "shared"),
     [
         ([([1, 2, 3, 4], 3), ([1, 2, 5, 6], 3)], 2),  # the third differs
-        ([([1, 2, 3, 4], 2), ([1, 2, 3, 5], 2)], 1),  # the second predicts an answer
-        ([([1, 2, 3, 4], 3), ([1, 2, 3, 5], 2)], 1),  # the shorter prompt decides
+        ([([1, 2, 3, 4], 2), ([1, 2, 3, 5], 2)], 1),  # the second token predicts the answer
+        ([([1, 2, 3, 4], 3), ([1, 2, 3, 5], 2)], 1),  # the shorter prompt limits the prefix
         ([([1, 2], 0), ([1, 2], 0)], 0),  # the whole chat is under the loss
     ],
 )

@@ -87,7 +87,7 @@ def test_loss_that_is_not_a_number(command, six_steps, tmp_path, fault, reason, 
 
 @pytest.fixture
 def chats_by_step(monkeypatch) -> dict[int, list[list[int]]]:
-    """The token ids of each step's chats, in their order, noted while a model trains unpacked."""
+    """The token ids of each step's chats, in order, recorded while a model trains unpacked."""
     chats = collections.defaultdict(list)
     original = ChatTrainer.compute_loss
 
@@ -105,7 +105,7 @@ def chats_by_step(monkeypatch) -> dict[int, list[list[int]]]:
 def test_run_out_of_memory_continues_with_smaller_micro_batches(
     command, tmp_path, monkeypatch, chats_by_step
 ):
-    """PyTorch's own error, in the second epoch. Later steps get the same chats in their order."""
+    """PyTorch's own error in the second epoch. The remaining steps get the same chats in order."""
     command += ["--max_steps", "9", "--no-pack", "--precision", "float32"]
     train.main(command)
     expected = dict(chats_by_step)
@@ -124,7 +124,7 @@ def test_run_out_of_memory_continues_with_smaller_micro_batches(
         with pytest.raises(InputError, match=message):
             train.main(command)
     with pytest.raises(
-        InputError, match=r"with other settings.*\n  settings\.chats a step: was 4, now 8"
+        InputError, match=r"with other settings.*\n  settings\.chats per step: was 4, now 8"
     ):
         train.main([*command, "--resume", "--batch_size", "8"])
 
@@ -190,7 +190,7 @@ def test_other_errors_stay_as_they_are(trainer):
     ("size", "name"), [(700_000, "optimizer.pt"), (100_000, "adapter_model.safetensors")]
 )
 def test_file_that_cannot_be_written_to_its_end(command, six_steps, tmp_path, size, name):
-    """A quota on the size of each file stops PyTorch's and Safetensors' writers as a full disk."""
+    """A limit on file size stops PyTorch's and Safetensors' writers, as a full disk does."""
     results, log = tmp_path / "results", tmp_path / "log"
     assert (six_steps / "results" / "checkpoint-6" / name).stat().st_size > size
     assert finish(start_run(command, log, 4, partial(limit_files, size))) == 1
@@ -206,7 +206,7 @@ def test_file_that_cannot_be_written_to_its_end(command, six_steps, tmp_path, si
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a disk of 8 MB, if one may be mounted."""
+    """A folder on a disk of 8 MB. Skips the test if such a disk cannot be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk]
@@ -220,7 +220,7 @@ def small_disk(tmp_path):
     ("flag", "failed_step", "last_step"), [("--checkpoint_dir", 4, 3), ("--output_dir", 6, 6)]
 )
 def test_full_disk(command, six_steps, tmp_path, small_disk, flag, failed_step, last_step):
-    """The disk is full from step 4 on, which a checkpoint notices then, and the adapter later."""
+    """The disk is full from step 4 on. A checkpoint fails then, the adapter at the end."""
     folder, log = small_disk / "folder", tmp_path / "log"
     command += [flag, str(folder)]
     settings = make_settings(*command)
@@ -242,6 +242,8 @@ def test_full_disk(command, six_steps, tmp_path, small_disk, flag, failed_step, 
 
 def test_failure_before_the_first_checkpoint(trainer, tmp_path):
     settings = make_settings("--checkpoint_dir", str(tmp_path))
-    message = re.escape("--resume continues from the first step, because there is no checkpoint yet")
+    message = re.escape(
+        "--resume continues from the first step, because there is no checkpoint yet"
+    )
     with pytest.raises(InputError, match=message), explain_failures(trainer, settings):
         raise MemoryError

@@ -38,7 +38,7 @@ def check(settings: TrainingSettings, **fields) -> None:
 
 
 def test_disk_that_is_too_small(settings, six_steps, tmp_path, monkeypatch):
-    """Ten adapters of 0.5 MB: three checkpoints of three, and the last one."""
+    """Ten adapters of 0.5 MB: three checkpoints of three each, and the final adapter."""
     set_free_bytes(monkeypatch, 4e6)
     message = r"results: the run writes up to 5\.2 MB, but the disk has room for 4\.0 MB"
     with pytest.raises(InputError, match=message):

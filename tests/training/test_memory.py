@@ -1,4 +1,4 @@
-"""The computed memory against the tensors that training holds."""
+"""The computed memory agrees with the tensors that training holds."""
 
 import json
 import weakref
@@ -78,7 +78,7 @@ class SavedTensors:
 
 
 class PeakBytes(TorchDispatchMode):
-    """The most memory that tensors made under it hold at one time."""
+    """Measures the peak memory of the tensors that are created under it."""
 
     def __init__(self):
         super().__init__()
@@ -145,9 +145,9 @@ def even_chats(chats_file, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def cuda_memory(monkeypatch) -> None:
-    """Make a CPU hold what CUDA would.
+    """Make a CPU keep the same tensors as CUDA.
 
-    CUDA's dropout keeps a byte an element. PEFT asks only whether CUDA's autocast is on.
+    CUDA's dropout keeps a byte per element. PEFT asks only whether CUDA's autocast is on.
     """
     enabled = torch.is_autocast_enabled
 
@@ -210,7 +210,7 @@ def test_computed_memory_is_that_of_the_tensors_held(
     lengths = ChatLengths(chats=8, mean=1, longest=longest, prefix=prefix, answer=0)
     computed = estimate_memory(model, cost, settings, lengths)
     computed["peak"] = sum(
-        computed[name] for name in ("activations", "backward", "one matrix out of 4 bits")
+        computed[name] for name in ("activations", "backward", "one dequantized matrix")
     )
     # A CPU scores every token, and keeps the head's input.
     width = 4 if precision == "float32" else 2
@@ -236,7 +236,7 @@ def test_trained_parameters_are_what_the_architecture_says(targets, modules):
 
 
 def test_weights_of_the_real_model():
-    """By hand: embeddings, head and norms in two bytes a value, the projections in 4.127 bits."""
+    """By hand: embeddings, head and norms in two bytes per value, the projections in 4.127 bits."""
     layer = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336
     rest = 2 * 102400 * 4096 + (2 * 32 + 1) * 4096
     model = build_empty(ExaoneConfig())
@@ -276,7 +276,7 @@ def test_moments_of_an_optimizer(optimizer, size):
     ],
 )
 def test_a_layer_holds_masks_and_packed_keys(flags, width, values):
-    """By hand, for EXAONE and chats of 300 tokens that cost nothing else."""
+    """By hand, for EXAONE and chats of 300 tokens without any other memory cost."""
     lengths = ChatLengths(chats=1, mean=149, longest=300, prefix=85, answer=22)
     free = TokenCost(layer_bytes=0, input_bytes=0, adapter=0)
     model = build_empty(ExaoneConfig(num_layers=1))

@@ -1,4 +1,4 @@
-"""A packed micro-batch changes how fast a step is, and not what it learns."""
+"""Packing changes the speed of a step but not its gradients."""
 
 import functools
 from pathlib import Path
@@ -82,9 +82,9 @@ def train_exactly(*flags: str) -> tuple[Recorder, list[float]]:
 def test_packed_gradients_are_those_of_the_padded_batch(
     stand_in, uneven_chats, tmp_path, flags, saving
 ):
-    """Through TRL's loss in float32 without dropout: the loss and every LoRA matrix of every step.
+    """Loss and LoRA gradients agree at every step, in float32 without dropout.
 
-    `saving` is how many times fewer tokens a packed batch has at least.
+    A packed batch has at least `saving` times fewer tokens.
     """
     command = [*build_command(stand_in, uneven_chats, tmp_path), *flags]
     padded, padded_losses = train_exactly(*command, "--no-pack")

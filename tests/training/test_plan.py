@@ -51,7 +51,7 @@ def test_parts_add_up(plan):
 
 
 def test_tokens_of_an_epoch(plan):
-    """By hand: padded chats are computed whole. Packed, the prefix counts once a micro-batch."""
+    """By hand: padded chats are computed whole. Packed, the prefix counts once per micro-batch."""
     rows = [match.groups() for match in map(ROW.match, plan) if match]
     assert len(rows) == 3 * 2 * 3
     for batch_size, accumulation, sequences, _, _, tokens in rows:
@@ -101,7 +101,7 @@ def test_name_that_is_neither_a_folder_nor_a_repository(tmp_path):
 
 
 def run_without_network(tmp_path: Path, *flags: str) -> tuple[subprocess.CompletedProcess, float]:
-    """Run `train.py --plan` where nothing answers. Returns the process and its seconds."""
+    """Run `train.py --plan` without a network. Returns the process and its seconds."""
     environment = {
         **{name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"},
         "HF_ENDPOINT": "http://127.0.0.1:9",

@@ -79,7 +79,7 @@ def test_a_step_takes_16_chats_by_default(flags, batch, chats):
 
 
 def test_recipe_leaves_out_places_and_intervals():
-    """It is what a run records, and what a resumed run must not change."""
+    """The recipe has all settings that a run records and a resumed run must not change."""
     settings = make_settings("--data", "a.jsonl", "--seed", "7", "--save_steps", "3")
     flags = set(vars(train.parse_args([])))
     places = {"data", "output_dir", "checkpoint_dir", "model", "revision", "adapter"}
@@ -151,7 +151,7 @@ def test_resumed_run_may_change_how_it_computes_the_same_numbers(chats_file):
     assert flatten("--learning_rate", "1e-3") != flatten()
     assert flatten("--batch_size", "8", "--gradient_accumulation", "1") != flatten()
     assert flatten("--no-pack") != flatten()
-    assert flatten()["settings.chats a step"] == 16
+    assert flatten()["settings.chats per step"] == 16
 
 
 def test_fingerprints_decide_and_not_where_data_and_adapter_came_from(run):
@@ -167,7 +167,7 @@ def test_fingerprints_decide_and_not_where_data_and_adapter_came_from(run):
 
 
 def test_resumed_run_keeps_the_commit_of_its_base(stand_in, tmp_path, monkeypatch):
-    """Its flag --revision would overrule the record, and a new run does not read it."""
+    """The flag --revision overrules the record. A new run does not read the record."""
     monkeypatch.setattr("ner.training.run.find_base", Base)
     (tmp_path / "training.json").write_text('{"base": {"revision": "c0ffee"}}')
     command = ["--model", "alice/base", "--checkpoint_dir", str(tmp_path)]

@@ -53,7 +53,7 @@ def test_adapter_is_float32(trainer):
 
 
 def test_trained_adapter_is_not_expected_to_improve(stand_in, chats_file, tmp_path):
-    """So its trainer does not warn of a loss that has not fallen."""
+    """The trainer of a trained adapter does not warn of a loss that has not fallen."""
     settings = make_settings(*build_command(stand_in, chats_file, tmp_path))
     assert make_trainer(settings).loss_watch.warn
     assert not make_trainer(replace(settings, adapter="alice/adapter")).loss_watch.warn

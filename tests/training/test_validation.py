@@ -26,7 +26,7 @@ def test_answers_are_scored(adapter, stand_in, chats_file, tmp_path):
     end_tokens = [tokenizer.eos_token_id]
     validation = ScoreValidation(load_chats(chats_file), tokenizer, end_tokens, tmp_path)
     model = load_recognizer(base, "nf4", adapter)
-    # In the base's precision, because autocast computed with it in training.
+    # Use the base's precision, as autocast did in training.
     tensors = [tensor for name, tensor in model.named_parameters() if "lora_" in name]
     assert {tensor.dtype for tensor in tensors} == {torch.bfloat16}
     assert validation.score(model) > 0.99
@@ -44,7 +44,7 @@ def scored_run(stand_in, chats_file, tmp_path, monkeypatch) -> list[str]:
 
 
 def test_best_adapter_is_kept(scored_run, tmp_path, capsys):
-    """A run that is resumed after its end keeps it too."""
+    """A run that is resumed after its end also keeps the best adapter."""
     train.main(scored_run)
     assert "step 4, F1 0.9000" in capsys.readouterr().out
     results = tmp_path / "results"
@@ -74,7 +74,7 @@ def test_scores_are_logged_and_in_the_checkpoint(scored_run, tmp_path):
 
 
 def test_validation_does_not_change_the_training(stand_in, chats_file, tmp_path):
-    """With dropout on: answering moves no random number. The second run has the same chats."""
+    """With dropout. The second run trains on the same chats without validation."""
     train.main([*build_command(stand_in, chats_file, tmp_path / "scored"), *VALIDATION])
     rest, _ = hold_out(load_chats(chats_file), 6, 42)
     write_chats(tmp_path / "rest.jsonl", [{"messages": chat} for chat in rest], {})

@@ -167,7 +167,7 @@ find("clear").addEventListener("click", () => {
 });
 more.addEventListener("click", () => showMore()?.focus());
 addEventListener("hashchange", goToSentences);
-// Following the same link again changes no hash.
+// A second click on the same link does not change the hash.
 addEventListener("click", (event) => {
   const link = event.target.closest("a")?.getAttribute("href");
   if (link === location.hash) goToSentences();

@@ -16,7 +16,7 @@ from ner.evaluation.published import PUBLISHED
 from ner.text.klue import LABELS
 
 FOLDER = Path(__file__).parent
-# A cell of the confusion matrix is one shade darker for each of these shares of its row exceeded.
+# A cell of the confusion matrix gets one shade darker with each of these shares of its row.
 SHADES = (0, 0.01, 0.03, 0.1)
 
 

@@ -13,7 +13,7 @@ KINDS = {
 
 
 def pack_sentence(row: dict) -> dict:
-    """Everything that the page shows of a sentence or filters by.
+    """Everything that the page shows about a sentence or uses to filter it.
 
     - `gold` and `predicted`: (label, start, end, error or "") with places in characters;
     - `errors`: (kind, gold label, predicted label), where a label may be None;
