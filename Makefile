@@ -2,6 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAND_IN := rehearsal/EXAONE-stand-in
 ADAPTER := rehearsal/EXAONE-stand-in-KLUE-NER-LoRA
+MARKED_ADAPTER := rehearsal/EXAONE-stand-in-marked-LoRA
 
 .PHONY: install install-dev lint test rehearse bench clean
 
@@ -42,6 +43,15 @@ rehearse: install
 	$(BIN)/python upload_hub.py --adapter $(ADAPTER) --base_model nobody/EXAONE-stand-in --dry_run
 	$(BIN)/python evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train \
 	    --num_samples 24 --output_dir rehearsal/evaluation --min_f1 0.99
+	# The same with marked answers, which are longer and take more steps.
+	$(BIN)/python data_processing.py --answer marked --dataset data/sample --num_samples 24 \
+	    --output rehearsal/marked.jsonl
+	$(BIN)/python train.py --model $(STAND_IN) --data rehearsal/marked.jsonl \
+	    --output_dir $(MARKED_ADAPTER) --checkpoint_dir rehearsal/marked-results --batch_size 8 \
+	    --gradient_accumulation 2 --max_steps 200 --learning_rate 5e-3 --lr_scheduler constant \
+	    --logging_steps 20
+	$(BIN)/python evaluate_hub.py --adapter $(MARKED_ADAPTER) --dataset data/sample \
+	    --split train --num_samples 24 --output_dir rehearsal/marked-evaluation --min_f1 0.99
 
 # Training speed on this machine, with the post's settings and with ours.
 bench: install

@@ -10,6 +10,7 @@ Writes `data/train.jsonl`, one chat per line (system prompt, sentence, answer), 
 
     python data_processing.py
     python data_processing.py --dataset data/sample
+    python data_processing.py --answer marked        learn to mark the names in the sentence
 """
 
 import argparse
@@ -23,12 +24,10 @@ from tqdm import tqdm
 
 from ner.cli import InputError, build_parser, positive_int, run_script
 from ner.files import check_writable
-from ner.text.answers import write_answer
 from ner.text.chats import write_chats
-from ner.text.conversion import tag_answer
+from ner.text.conversion import tag_answer, write_gold_answer
 from ner.text.klue import KLUE, LABELS
-from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
-from ner.text.tags import find_entities
+from ner.text.prompts import JSON_PROMPTS, SYSTEM_PROMPTS, build_prompt
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,18 +38,14 @@ def bio_to_json(
 ) -> tuple[str, str]:
     """Turn a tagged sentence into the text a model reads and the answer it learns to write.
 
-    The answer is a JSON object that maps labels to mentions, spelled and sorted as in the sentence.
-    Raises ValueError if tokens and tags differ in number, or if a tag is not in `id2label`.
+    The answer is a JSON object from label to mentions, as they are in the sentence and in the
+    sentence's order. Raises ValueError if tokens and tags differ in number, or if a tag is not in
+    `id2label`.
 
     >>> bio_to_json(list("손흥민은"), [6, 7, 7, 12], id2label)
     ('손흥민은', '{"PS": ["손흥민"]}')
     """
-    if len(tokens) != len(tags):
-        raise ValueError(f"{len(tokens)} tokens but {len(tags)} tags: each token needs one tag")
-    if unknown := sorted(set(tags) - set(id2label)):
-        raise ValueError(f"tags {unknown} are not among the ids {sorted(id2label)} of id2label")
-    entities = find_entities([id2label[tag] for tag in tags])
-    return "".join(tokens), write_answer(tokens, entities)
+    return "".join(tokens), write_gold_answer(tokens, name_tags(tokens, tags, id2label))
 
 
 def json_to_bio(json_str: str, tokens: Sequence[str]) -> list[str]:
@@ -63,31 +58,73 @@ def json_to_bio(json_str: str, tokens: Sequence[str]) -> list[str]:
     return tags
 
 
+def bio_to_marked(
+    tokens: Sequence[str], tags: Sequence[int], id2label: dict[int, str]
+) -> tuple[str, str]:
+    """Turn a tagged sentence into the text a model reads and the same text with its names marked.
+
+    Raises ValueError like `bio_to_json`.
+
+    >>> bio_to_marked(list("손흥민은"), [6, 7, 7, 12], id2label)
+    ('손흥민은', '<손흥민:PS>은')
+    """
+    return "".join(tokens), write_gold_answer(tokens, name_tags(tokens, tags, id2label), "marked")
+
+
+def marked_to_bio(answer: str, tokens: Sequence[str]) -> list[str]:
+    """Tag `tokens` with a marked answer: one IOB2 tag per token, well-formed for any string.
+
+    >>> marked_to_bio("<손흥민:PS>은", list("손흥민은"))
+    ['B-PS', 'I-PS', 'I-PS', 'O']
+    """
+    tags, _ = tag_answer(answer, tokens, "marked")
+    return tags
+
+
+def name_tags(tokens: Sequence[str], tags: Sequence[int], id2label: dict[int, str]) -> list[str]:
+    """The names of tag ids. Raises ValueError if they do not match the tokens or `id2label`."""
+    if len(tokens) != len(tags):
+        raise ValueError(f"{len(tokens)} tokens but {len(tags)} tags: each token needs one tag")
+    if unknown := sorted(set(tags) - set(id2label)):
+        raise ValueError(f"tags {unknown} are not among the ids {sorted(id2label)} of id2label")
+    return [id2label[tag] for tag in tags]
+
+
 def create_chat_dataset(
-    split: "Dataset", id2label: dict[int, str], system_prompt: str = SYSTEM_PROMPTS["basic"]
+    split: "Dataset",
+    id2label: dict[int, str],
+    system_prompt: str = SYSTEM_PROMPTS["basic"],
+    answer: str = "json",
 ) -> list[dict]:
     """Make one chat per sentence: `{"messages": [system, user, assistant]}`.
 
-    Prints how many sentences `json_to_bio` cannot restore exactly from their own answer, because
-    an answer does not say where its mentions are. Raises InputError, with the row, if tokens and
-    tags do not match.
+    `answer` is the kind of answer, "json" or "marked". Prints how many sentences cannot be restored
+    exactly from their own answer: a JSON answer does not say where its mentions are. Raises
+    InputError, with the row, if tokens and tags do not match.
     """
+    write, restore = CONVERTERS[answer]
     chats, inexact = [], []
     for row, item in enumerate(tqdm(split, desc="chats", unit="sentence")):
         tokens = item["tokens"]
         try:
-            sentence, answer = bio_to_json(tokens, item["ner_tags"], id2label)
+            sentence, reply = write(tokens, item["ner_tags"], id2label)
         except ValueError as error:
             raise InputError(f"row {row} ({''.join(tokens)[:40]}…): {error}") from None
-        reply = {"role": "assistant", "content": answer}
-        chats.append({"messages": [*build_prompt(sentence, system_prompt), reply]})
-        if json_to_bio(answer, tokens) != [id2label[tag] for tag in item["ner_tags"]]:
+        messages = build_prompt(sentence, system_prompt)
+        chats.append({"messages": [*messages, {"role": "assistant", "content": reply}]})
+        if restore(reply, tokens) != [id2label[tag] for tag in item["ner_tags"]]:
             inexact.append(str(row))
     print(
         f"round trip: {len(inexact):,} of {len(chats):,} sentences are not restored exactly "
         f"from their own answer{list_first(inexact)}"
     )
     return chats
+
+
+CONVERTERS = {
+    "json": (bio_to_json, json_to_bio),
+    "marked": (bio_to_marked, marked_to_bio),
+}
 
 
 def list_first(rows: list[str], limit: int = 20) -> str:
@@ -104,6 +141,7 @@ def preprocessing_data(
     prompt: str = "basic",
     num_samples: int | None = None,
     seed: int = 42,
+    answer: str = "json",
 ) -> None:
     """Write the train split as chats to `output`, atomically.
 
@@ -123,7 +161,8 @@ def preprocessing_data(
 
     rows = sample_rows(load_split(dataset, "train"), num_samples, seed)
     id2label = get_id2label(rows)
-    chats = create_chat_dataset(rows, id2label, SYSTEM_PROMPTS[prompt])
+    prompt = "marked" if answer == "marked" else prompt
+    chats = create_chat_dataset(rows, id2label, SYSTEM_PROMPTS[prompt], answer)
     source = {
         "dataset": dataset,
         "split": "train",
@@ -158,8 +197,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="where to write the chats",
     )
     parser.add_argument(
+        "--answer",
+        choices=CONVERTERS,
+        default="json",
+        help="kind of answer to learn: names by label in JSON, as in the post, or the sentence "
+        "again with its names marked, which has a prompt of its own",
+    )
+    parser.add_argument(
         "--prompt",
-        choices=SYSTEM_PROMPTS,
+        choices=JSON_PROMPTS,
         default="basic",
         help="which of the post's two system prompts to use",
     )
@@ -170,7 +216,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="use only N sentences, drawn with --seed (default: all)",
     )
     parser.add_argument("--seed", type=int, default=42, help="seed of the sample")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.answer == "marked" and args.prompt != "basic":
+        parser.error(f"--prompt {args.prompt} asks for JSON: leave it out or use --answer json")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:

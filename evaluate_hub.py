@@ -27,7 +27,7 @@ from ner.model.names import ADAPTER, EXAONE
 from ner.text.conversion import tag_answer
 from ner.text.klue import KLUE
 from ner.text.notation import mark_entities
-from ner.text.prompts import SYSTEM_PROMPTS
+from ner.text.prompts import SYSTEM_PROMPTS, get_answer_kind
 
 if TYPE_CHECKING:
     from ner.evaluation.answering import Recognizer
@@ -178,9 +178,10 @@ def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "Lo
 
 def print_marked(recognizer: "Recognizer", sentences: list[str]) -> None:
     """Tag sentences and print them in KLUE's notation."""
+    kind = get_answer_kind(recognizer.prompt)
     for answer in sorted(recognizer.answer(dict(enumerate(sentences)))):
         tokens = list(sentences[answer.index])
-        tags, _ = tag_answer(answer.text, tokens)
+        tags, _ = tag_answer(answer.text, tokens, kind)
         print(mark_entities(tokens, tags))
 
 

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from ner.cli import build_parser, run_script
-from ner.evaluation.predictions import read_answered
+from ner.evaluation.predictions import read_answered, retag
 from ner.files import check_writable
 
 
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     page = args.html or args.predictions.with_name("report.html")
     settings, rows = read_answered(args.predictions)
     if args.compare:
-        _, other_rows = read_answered(args.compare)
+        other_settings, other_rows = read_answered(args.compare)
     for output in (page, args.predictions.with_name("metrics.json")):
         check_writable(output)
 
@@ -53,7 +53,12 @@ def main(argv: list[str] | None = None) -> None:
 
     write_report(args.predictions, settings, rows, page)
     if args.compare:
-        write_comparison(args.predictions, rows, args.compare, other_rows)
+        write_comparison(
+            args.predictions,
+            retag(rows, settings),
+            args.compare,
+            retag(other_rows, other_settings),
+        )
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("recipe (the post's, except loss, micro-batches, packing)")
+    group = parser.add_argument_group("recipe (the post's, except loss, micro-batches and packing)")
     flag, yes_or_no = group.add_argument, argparse.BooleanOptionalAction
     flag(
         "--loss",

@@ -20,7 +20,7 @@ from seqeval.scheme import IOB2
 from benchmarks.phrasings import PHRASINGS, Answer, Phrasing, cut_off, write_plainly
 from data_processing import bio_to_json, json_to_bio
 from ner.cli import build_parser, run_script
-from ner.text.conversion import tag_answer
+from ner.text.conversion import tag_answer, write_gold_answer
 from ner.text.corpus import get_id2label, load_split
 from ner.text.klue import KLUE
 from ner.text.tags import find_entities, write_tags
@@ -57,6 +57,15 @@ def print_round_trips(splits: dict[str, list[Sentence]]) -> None:
     for split, sentences in splits.items():
         for name in ("as trained", "each name once"):
             print_round_trip(f"{split}, {name}", sentences, PHRASINGS[name])
+
+
+def print_marked_round_trip(sentences: list[Sentence]) -> None:
+    """Print how many marked gold answers come back exactly."""
+    exact = 0
+    for tokens, gold_tags, _ in sentences:
+        answer = write_gold_answer(tokens, gold_tags, "marked")
+        exact += tag_answer(answer, tokens, "marked")[0] == gold_tags
+    print(f"Marked answers: {exact:,} of {len(sentences):,} come back exactly")
 
 
 def print_round_trip(name: str, sentences: list[Sentence], phrase: Phrasing) -> None:
@@ -224,6 +233,7 @@ def main(argv: list[str] | None = None) -> None:
     splits = load_sentences(parse_args(argv).dataset)
     sentences = splits["train"] + splits["validation"]
     print_round_trips({**splits, "both": sentences})
+    print_marked_round_trip(sentences)
     print_phrasings(sentences)
     print_times(sentences)
 

@@ -36,6 +36,7 @@ ROWS = {  # the system prompt's name and the flags of train.py, by the row's nam
     "both, learning rate 1e-3": ("basic", ["--learning_rate", "1e-3"]),
     # Leaves out the few chats of more than 512 tokens, which Gemma 3's window cannot pack.
     "both, stricter prompt": ("strict", ["--max_length", "512"]),
+    "both, marked answers": ("marked", ["--max_length", "512"]),
 }
 
 
@@ -91,6 +92,11 @@ def run_step(script: str, *arguments: object) -> None:
     subprocess.run(command, env=os.environ | KEEP_MEMORY, check=True)
 
 
+def choose_chats(prompt: str) -> list[str]:
+    """The flags of data_processing.py for the chats of a prompt."""
+    return ["--answer", "marked"] if prompt == "marked" else ["--prompt", prompt]
+
+
 def measure_row(args: argparse.Namespace, row: Path, prompt: str, flags: list[str]) -> Path:
     """Train and evaluate an adapter, and return its predictions. Skips steps that are complete."""
     chats = args.work_dir / f"{prompt}.jsonl"
@@ -98,7 +104,7 @@ def measure_row(args: argparse.Namespace, row: Path, prompt: str, flags: list[st
     if not chats.is_file():
         run_step(
             "data_processing.py",
-            *("--dataset", args.dataset, "--prompt", prompt, "--output", chats),
+            *("--dataset", args.dataset, *choose_chats(prompt), "--output", chats),
         )
     if not adapter.is_dir():
         run_step(
@@ -127,7 +133,8 @@ def print_table(predictions: dict[str, Path]) -> None:
     print("| recipe | F1 (95 %) | difference from the first row (95 %, paired) |\n|---|---|---|")
     first = None
     for name, path in predictions.items():
-        rows = retag(read_predictions(path)[1])
+        settings, answered = read_predictions(path)
+        rows = retag(answered, settings)
         difference = format_f1(compare(rows, first), "+") if first else ""
         first = first or rows
         print(f"| {name} | {format_f1(compute_metrics(rows))} | {difference} |")

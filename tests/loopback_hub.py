@@ -1,4 +1,4 @@
-"""A Hugging Face Hub for tests: models only, in memory, on 127.0.0.1, for the real client.
+"""A Hugging Face Hub in memory, for tests with the real client. It serves only models.
 
     with LoopbackHub(tokens={"hf_alice": "alice"}) as hub:
         hub.add_repo("alice/model", {"config.json": b"{}"}, gated=True)
@@ -6,10 +6,9 @@
         run_python(hub, tmp_path, "hf_alice", "-c", "from huggingface_hub import whoami; whoami()")
         assert ("GET", "/api/whoami-v2", 200) in hub.requests
 
-The client reads its endpoint when it is imported, so it runs in a process of its own. The hub
-answers a request that it does not serve with 501 and names the request. It differs from the real
-hub in two ways: every file of more than 10 kB is an LFS file, and LFS content comes without a
-redirect.
+The client reads its endpoint when it is imported, so it runs in a process of its own. If the hub
+does not serve a request, it answers 501 and names the request. It differs from the real hub in two
+ways: every file of more than 10 kB is an LFS file, and LFS content comes without a redirect.
 """
 
 import hashlib

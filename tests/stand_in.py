@@ -19,7 +19,7 @@ from ner.files import replace_folder
 from ner.model.device import count_parameters
 from ner.model.exaone import ExaoneConfig, ExaoneForCausalLM
 from ner.text.corpus import get_id2label, load_split
-from ner.text.prompts import SYSTEM_PROMPTS
+from ner.text.prompts import JSON_PROMPTS, SYSTEM_PROMPTS
 from tests.helpers import SAMPLE
 
 CHAT_TEMPLATE = (
@@ -69,7 +69,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     rows = load_split(str(SAMPLE), "train")
     chats = create_chat_dataset(rows, get_id2label(rows))
     messages = [message for chat in chats for message in chat["messages"][1:]]
-    texts = [*SYSTEM_PROMPTS.values(), *(message["content"] for message in messages)]
+    prompts = [SYSTEM_PROMPTS[name] for name in JSON_PROMPTS]
+    texts = [*prompts, *(message["content"] for message in messages)]
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=train_tokenizer(texts),
         pad_token="[PAD]",

@@ -5,8 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_processing import bio_to_json, create_chat_dataset, json_to_bio, main, preprocessing_data
+from data_processing import (
+    bio_to_json,
+    bio_to_marked,
+    create_chat_dataset,
+    json_to_bio,
+    main,
+    marked_to_bio,
+    parse_args,
+    preprocessing_data,
+)
 from ner.cli import InputError
+from ner.text.chats import source_path
 from ner.text.corpus import get_id2label, load_split, read_marked_file
 from ner.text.klue import LABELS, TAGS
 from ner.text.prompts import SYSTEM_PROMPTS
@@ -176,3 +186,28 @@ def test_number_of_samples_must_be_positive(number, tmp_path, capsys):
         main(["--dataset", str(SAMPLE), "--output", str(output), "--num_samples", number])
     assert output.read_text() == "old"
     assert "argument --num_samples" in capsys.readouterr().err
+
+
+def test_marked_answers_are_restored_exactly(tmp_path, capsys):
+    path = tmp_path / "train.jsonl"
+    main(["--dataset", str(SAMPLE), "--answer", "marked", "--output", str(path)])
+    assert "round trip: 0 of 48 sentences" in capsys.readouterr().out
+    lines = (SAMPLE / "train.txt").read_text(encoding="utf-8").splitlines()
+    chats = [json.loads(line)["messages"] for line in path.read_text().splitlines()]
+    assert [chat[2]["content"] for chat in chats] == lines
+    assert {chat[0]["content"] for chat in chats} == {SYSTEM_PROMPTS["marked"]}
+    assert json.loads(source_path(path).read_text())["prompt"] == "marked"
+
+
+def test_stricter_prompt_has_no_marked_answers(capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--answer", "marked", "--prompt", "strict"])
+    assert "--prompt strict asks for JSON" in capsys.readouterr().err
+
+
+def test_marked_twins_of_the_converters():
+    sentence, answer = bio_to_marked(list("손흥민은"), [6, 7, 7, 12], ID2LABEL)
+    assert (sentence, answer) == ("손흥민은", "<손흥민:PS>은")
+    assert marked_to_bio(answer, list(sentence)) == ["B-PS", "I-PS", "I-PS", "O"]
+    with pytest.raises(ValueError, match="4 tokens but 3 tags"):
+        bio_to_marked(list("손흥민은"), [6, 7, 7], ID2LABEL)

@@ -42,6 +42,17 @@ def test_base_alone_knows_nothing(stand_in, tmp_path):
     assert not any(row["stopped"] for row in rows)
 
 
+def test_marked_answers_are_read_as_marked(stand_in, tmp_path):
+    flags = ["--adapter", "none", "--model", str(stand_in), *MEMORIZED, "--max_new_tokens", "8"]
+    evaluate_hub.main([*flags, "--prompt", "marked", "--output_dir", str(tmp_path)])
+    header, *rows = read_lines(tmp_path)
+    assert header["settings"]["prompt"] == "marked"
+    assert all("edits" in row["diagnosis"] for row in rows)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["budget"]["answers"]["total"] == 24
+    assert "mended" in metrics["budget"]["answers"]
+
+
 def test_own_sentences_are_printed_marked(adapter, capsys):
     rows = sample_rows(load_split(str(SAMPLE), "train"), 24).select(range(4))
     marked = [mark_entities(row["tokens"], [TAGS[tag] for tag in row["ner_tags"]]) for row in rows]

@@ -39,7 +39,7 @@ def hub():
 
 @pytest.fixture
 def run_client(hub, tmp_path):
-    """Run code that sets `result` in a client process and return the result."""
+    """Run code in a client process and return the `result` that the code sets."""
 
     def run(code: str, token: str | None = "hf_alice", **arguments):
         folder = tmp_path / f"client{len(list(tmp_path.glob('client*')))}"

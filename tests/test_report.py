@@ -31,7 +31,7 @@ def test_command_scores_and_compares(tmp_path, capsys):
     assert format_scores(metrics) in printed and format_budget(metrics) in printed
     assert str(page) in printed and page.is_file()
     comparison = json.loads((tmp_path / "comparison.json").read_text())
-    assert comparison == compare(HAND_MADE, retag(worse))
+    assert comparison == compare(HAND_MADE, retag(worse, {}))
     assert "differently than in the file" not in printed
 
 

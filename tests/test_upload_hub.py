@@ -29,7 +29,7 @@ def folder(adapter, tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch):
-    """A machine without a login, on which any call of the hub fails the test."""
+    """A machine without a login. Any call to the hub fails the test."""
     monkeypatch.setattr("ner.publishing.upload.HfApi", lambda: pytest.fail("the hub was called"))
     monkeypatch.setattr("ner.publishing.upload.get_token", lambda: None)
 

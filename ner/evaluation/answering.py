@@ -16,10 +16,13 @@ from ner.model.process import get_process
 from ner.text.answers import Answer
 from ner.text.conversion import tag_answer
 from ner.text.corpus import get_id2label, load_split, sample_rows
+from ner.text.prompts import get_answer_kind
 
 
 class Recognizer(Protocol):
     """A model that finds the named entities of sentences."""
+
+    prompt: str  # the name of the system prompt
 
     @property
     def settings(self) -> dict:
@@ -98,6 +101,7 @@ def append_predictions(
 ) -> None:
     """Append each answer to `path` as it arrives, with its tags and its diagnosis."""
     id2label = get_id2label(rows)
+    kind = get_answer_kind(settings["prompt"])
     is_new = not path.is_file()
     hide = not get_process().is_main_process
     with (
@@ -107,14 +111,14 @@ def append_predictions(
         if is_new:
             file.write(format_line({"settings": settings}))
         for answer in answers:
-            file.write(format_line(describe_answer(answer, rows[answer.index], id2label)))
+            file.write(format_line(describe_answer(answer, rows[answer.index], id2label, kind)))
             file.flush()
             progress.update()
 
 
-def describe_answer(answer: Answer, row: dict, id2label: dict[int, str]) -> dict:
+def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], kind: str) -> dict:
     """A line of the predictions file."""
-    tags, diagnosis = tag_answer(answer.text, row["tokens"])
+    tags, diagnosis = tag_answer(answer.text, row["tokens"], kind)
     return {
         "id": row["row"],
         "tokens": row["tokens"],

@@ -5,20 +5,23 @@ from ner.text.alignment import list_occurrences
 from ner.text.klue import LABELS
 from ner.text.tags import map_characters
 
-# Verdicts on an entity that overlaps an entity of the other side.
+# Verdicts on a gold entity that overlaps a predicted one, or the reverse.
 OVERLAPS = ["right", "wrong_label", "wrong_boundary", "wrong_label_and_boundary"]
 # The verdicts on answers, by the diagnosis of `tag_answer`.
 READINGS = {
     "json": "plain_json",
     "repaired": "repaired",
+    "copied": "copied",
+    "mended": "mended",
     "cut off": "cut_off",
     "unreadable": "unreadable",
 }
+JSON_READINGS = ["plain_json", "repaired", "cut_off", "unreadable"]
+MARKED_READINGS = ["copied", "mended", "cut_off", "unreadable"]
 VERDICTS = {
     "gold": [*OVERLAPS, "missed"],
     "predicted": [*OVERLAPS, "made_up", "not_in_sentence", "repeated", "unknown_label"],
     "further": [*OVERLAPS, "made_up"],
-    "answers": list(READINGS.values()),
 }
 TITLES = {
     "gold": "gold entities",
@@ -119,9 +122,12 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
         - `unknown_label`: its label is not one of KLUE's
     - `further`, occurrences that were tagged although no answer lists them: the first five
       verdicts of `predicted`
-    - `answers`, by how `tag_answer` read them: `plain_json`, `repaired`, `cut_off`, `unreadable`
+    - `answers`, by how `tag_answer` read them: `plain_json`, `repaired`, `cut_off`, `unreadable`;
+      marked ones `copied`, `mended`, `cut_off`, `unreadable`
     """
-    budget = {group: dict.fromkeys(["total", *verdicts], 0) for group, verdicts in VERDICTS.items()}
+    is_marked = any("edits" in row["diagnosis"] for row in rows)
+    groups = VERDICTS | {"answers": MARKED_READINGS if is_marked else JSON_READINGS}
+    budget = {group: dict.fromkeys(["total", *verdicts], 0) for group, verdicts in groups.items()}
     for row in rows:
         classified = classify_sentence(row)
         verdicts = {

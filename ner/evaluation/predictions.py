@@ -7,6 +7,7 @@ from pathlib import Path
 from ner.cli import InputError
 from ner.text.conversion import tag_answer
 from ner.text.klue import TAGS
+from ner.text.prompts import get_answer_kind
 
 ROW_FIELDS = {"id": int, "tokens": list, "gold": list, "answer": str, "stopped": bool}
 
@@ -87,10 +88,14 @@ def check_row(row: object) -> None:
         raise ValueError(f"gold must hold one tag per token, of {', '.join(TAGS)}")
 
 
-def retag(rows: list[dict]) -> list[dict]:
-    """Copies of the rows whose `tags` and `diagnosis` come from the current `tag_answer`."""
+def retag(rows: list[dict], settings: dict) -> list[dict]:
+    """Copies of the rows whose `tags` and `diagnosis` come from the current `tag_answer`.
+
+    The prompt in the settings decides the kind of the answers.
+    """
+    kind = get_answer_kind(settings.get("prompt"))
     retagged = []
     for row in rows:
-        tags, diagnosis = tag_answer(row["answer"], row["tokens"])
+        tags, diagnosis = tag_answer(row["answer"], row["tokens"], kind)
         retagged.append({**row, "tags": tags, "diagnosis": diagnosis})
     return retagged

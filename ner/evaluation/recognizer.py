@@ -16,10 +16,10 @@ from ner.model.lora import load_recognizer
 from ner.model.names import EXAONE
 from ner.model.tensors import hash_adapter
 from ner.model.tokenizer import encode_prompt, find_end_tokens, load_tokenizer
-from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer, write_answer
+from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer
+from ner.text.conversion import write_gold_answer
 from ner.text.corpus import get_id2label, load_split
-from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
-from ner.text.tags import find_entities
+from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, get_answer_kind
 
 # Two more sentences for finding the prefix. Without them it would include words that all sentences
 # begin with.
@@ -54,7 +54,9 @@ class LocalRecognizer:
         working_bytes = 1e9 + 0.2e9 * min(self.batch_size, 16)
         check_device(base.name, build_empty(load_config(base)), precision, working_bytes)
         self.tokenizer = load_tokenizer(base)
-        self.max_new_tokens = max_new_tokens or choose_max_new_tokens(self.tokenizer, dataset)
+        self.max_new_tokens = max_new_tokens or choose_max_new_tokens(
+            self.tokenizer, dataset, get_answer_kind(prompt)
+        )
 
     @property
     def settings(self) -> dict:
@@ -107,7 +109,9 @@ def find_recognizer_base(
     return find_base(model, revision)
 
 
-def choose_max_new_tokens(tokenizer: PreTrainedTokenizerBase, dataset: str | None) -> int:
+def choose_max_new_tokens(
+    tokenizer: PreTrainedTokenizerBase, dataset: str | None, kind: str = "json"
+) -> int:
     """Twice the longest training answer, enough for a fence and line breaks around it.
 
     512 if there is no data set or it has no train split.
@@ -121,7 +125,7 @@ def choose_max_new_tokens(tokenizer: PreTrainedTokenizerBase, dataset: str | Non
     id2label = get_id2label(rows)
     answers = set()
     for row in rows:
-        entities = find_entities([id2label[tag] for tag in row["ner_tags"]])
-        answers.add(write_answer(row["tokens"], entities))
+        tags = [id2label[tag] for tag in row["ner_tags"]]
+        answers.add(write_gold_answer(row["tokens"], tags, kind))
     encoded = tokenizer(sorted(answers), add_special_tokens=False)["input_ids"]
     return 2 * max(len(input_ids) for input_ids in encoded)

@@ -27,7 +27,7 @@ def write_report(path: Path, settings: dict, rows: list[dict], page: Path) -> di
     Also writes `metrics.json` beside `path`, with the settings under which the predictions were
     made. Returns the metrics.
     """
-    retagged = retag(rows)
+    retagged = retag(rows, settings)
     metrics = compute_metrics(retagged)
     print(f"{format_table(retagged)}\n\n{format_scores(metrics)}\n\n{format_budget(metrics)}\n")
     if change := describe_retagging(rows, retagged):
@@ -53,12 +53,12 @@ def describe_retagging(rows: list[dict], retagged: list[dict]) -> str:
     )
 
 
-def write_comparison(path: Path, rows: list[dict], other: Path, other_rows: list[dict]) -> None:
-    """Compare the rows of two predictions files and print the differences.
+def write_comparison(path: Path, rows: list[dict], other: Path, others: list[dict]) -> None:
+    """Compare the retagged rows of two predictions files and print the differences.
 
     Also writes them to `comparison.json` beside `path`, the first file.
     """
-    comparison = compare(retag(rows), retag(other_rows))
+    comparison = compare(rows, others)
     print(f"\nfirst: {path}\nother: {other}\n\n{format_comparison(comparison)}\n")
     comparison_file = path.with_name("comparison.json")
     write_json(comparison_file, comparison)

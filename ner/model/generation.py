@@ -13,7 +13,7 @@ from ner.text.answers import Answer
 
 
 def find_shared_prefix(prompts: list[list[int]]) -> list[int]:
-    """The longest common prefix, shorter than every prompt."""
+    """The longest common prefix that leaves at least one token of every prompt."""
     return os.path.commonprefix([prompt[:-1] for prompt in prompts])
 
 
@@ -153,7 +153,7 @@ class AnswerGenerator:
     def pad_chats(
         self, chats: list[list[int]], prefix_length: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The chats after their prefix, padded on the left, and the mask of prefix and rest."""
+        """Pad the chats on the left, without their prefix. The mask covers the prefix as well."""
         width = max(len(chat) for chat in chats)
         input_ids, mask = [], []
         for chat in chats:

@@ -66,7 +66,8 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     config, tensors = read_adapter(folder, model.config.model_type)
     model = get_peft_model(model, config)
     fill_adapter(model, tensors, folder)
-    # Autocast used such copies in training. Keeping them saves two conversions per product.
+    # In training, autocast converted these weights to the model's dtype. Here they are converted
+    # once, which saves two conversions per product.
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(model.dtype)

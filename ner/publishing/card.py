@@ -10,11 +10,14 @@ from ner.model.hub import Base
 from ner.model.names import is_exaone
 from ner.model.tokenizer import load_tokenizer
 from ner.publishing.results import build_eval_results, describe_evaluation
-from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
+from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, get_answer_kind
 
 TEMPLATE = Path(__file__).with_name("card.md")
 SENTENCE = "손흥민은 춘천에서 태어났다."
-ANSWER = '{"PS": ["손흥민"], "LC": ["춘천"]}'
+ANSWERS = {
+    "json": '{"PS": ["손흥민"], "LC": ["춘천"]}',
+    "marked": "<손흥민:PS>은 <춘천:LC>에서 태어났다.",
+}
 
 
 def build_card(
@@ -30,6 +33,7 @@ def build_card(
     source = record["data"]["source"] if record else None
     corpus = source if source and source["revision"] else None  # a local one is not named
     prompt = source.get("prompt") if source else None
+    kind = get_answer_kind(prompt)
     name = repo_id.rpartition("/")[2]
     return ModelCard.from_template(
         build_metadata(name, base, corpus, prompt, metrics),
@@ -45,7 +49,8 @@ def build_card(
         precision=record["settings"]["precision"] if record else "nf4",
         prompt=prompt,
         sentence=SENTENCE,
-        answer=ANSWER,
+        marked=kind == "marked",
+        answer=ANSWERS[kind],
         chat=render_chat(folder, prompt or "basic"),
         training=describe_training(record) if record else None,
         evaluation=describe_evaluation(metrics) if metrics else None,

@@ -34,9 +34,10 @@ def place_mentions(
     are listed, or else the first.
 
     Answers may list a repeated name only once. So the rest of the sentence is searched for further
-    occurrences, which are returned second. Measured on 4,000 sentences of KLUE: If gold answers
-    list each name once, 309 of these are right and 15 wrong (F1 rises from 0.984 to 0.997). If gold
-    answers list every occurrence, 5 are right and 14 wrong (F1 falls from 0.9991 to 0.9987).
+    occurrences, which are returned second. With gold answers for 4,000 sentences of KLUE that list
+    each name once, the search finds 309 right and 15 wrong ones (F1 rises from 0.984 to 0.997).
+    With gold answers that list every occurrence, it finds 5 right and 14 wrong ones (F1 falls from
+    0.9991 to 0.9987).
     """
     occurrences = list_occurrences({text for _, text in mentions}, sentence)
     taken = bytearray(len(sentence))

@@ -155,7 +155,7 @@ def unescape(escape: re.Match) -> str:
 
 
 def list_mentions(answer: list) -> list[tuple[str, str]]:
-    """List the (label, text) pairs of an answer in its order, under our names for the labels.
+    """List the (label, text) pairs of an answer in order, with our names for the labels.
 
     A text's label is the innermost key above it. If that key is "text", the label is the value of
     "label" beside it.

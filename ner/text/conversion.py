@@ -3,32 +3,56 @@
 from collections.abc import Sequence
 
 from ner.text.alignment import place_mentions
-from ner.text.answers import read_answer
+from ner.text.answers import read_answer, write_answer
 from ner.text.klue import LABELS
-from ner.text.tags import write_tags
+from ner.text.marked import read_marked
+from ner.text.notation import mark_entities
+from ner.text.tags import find_entities, write_tags
 
 
-def tag_answer(answer: str, tokens: Sequence[str]) -> tuple[list[str], dict]:
+def write_gold_answer(tokens: Sequence[str], tags: Sequence[str], kind: str = "json") -> str:
+    """The answer that a model should give for a tagged sentence. `kind` is "json" or "marked"."""
+    if kind == "marked":
+        return mark_entities(tokens, tags)
+    return write_answer(tokens, find_entities(tags))
+
+
+def tag_answer(answer: str, tokens: Sequence[str], kind: str = "json") -> tuple[list[str], dict]:
     """Tag `tokens` with a model's answer and diagnose the answer.
 
-    Returns one IOB2 tag per token, always well-formed, and a diagnosis that can be saved as JSON:
+    `kind` is "json" or "marked". Returns one IOB2 tag per token, always well-formed, and a
+    diagnosis that can be saved as JSON:
 
-    - `read`, how the answer was read:
+    - `read`, how a JSON answer was read:
         - "json": it is plain JSON
         - "repaired": it is an answer in another form
         - "cut off": it breaks off, and its complete mentions are kept
         - "unreadable": it contains no answer
+    - `read` and `edits` of a marked answer: see `marked.read_marked`
     - `mentions`, everything the answer lists, in its order, each with `label`, `text` and `status`:
         - "placed": tagged, with `start` and `end` in characters of the sentence
         - "not found": no free occurrence in the sentence
         - "unknown label": not one of KLUE's labels
     - `further`, occurrences that the answer did not list and that were tagged too, each with
-      `label`, `text`, `start` and `end`
+      `label`, `text`, `start` and `end`. A marked answer has none
 
     If tokens are longer than one character, a token goes to the first entity that touches it. No
-    string raises. Time grows at most with the length of the answer plus (different mentions) ×
-    (length of the sentence).
+    string raises. For a JSON answer, time grows at most with its length plus (different mentions) ×
+    (length of the sentence). For a marked one that is no exact copy, with its length × (length of
+    the sentence), up to a bound.
     """
+    if kind == "marked":
+        reading, mentions = read_marked(answer, "".join(tokens))
+        further = []
+    else:
+        reading, mentions, further = place_answer(answer, "".join(tokens))
+    placed = [mention for mention in mentions if mention["status"] == "placed"]
+    entities = [(entity["start"], entity["end"], entity["label"]) for entity in placed + further]
+    return write_tags(entities, tokens), {**reading, "mentions": mentions, "further": further}
+
+
+def place_answer(answer: str, sentence: str) -> tuple[dict, list[dict], list[dict]]:
+    """Read a JSON answer and place its mentions. Returns `read`, `mentions` and `further`."""
     read, pairs = read_answer(answer)
     mentions = [
         {
@@ -40,11 +64,9 @@ def tag_answer(answer: str, tokens: Sequence[str]) -> tuple[list[str], dict]:
     ]
     known = [mention for mention in mentions if mention["label"] in LABELS]
     spans, further = place_mentions(
-        [(mention["label"], mention["text"]) for mention in known], "".join(tokens)
+        [(mention["label"], mention["text"]) for mention in known], sentence
     )
     for mention, span in zip(known, spans, strict=True):
         if span:
             mention.update(status="placed", start=span[0], end=span[1])
-    placed = [mention for mention in known if mention["status"] == "placed"]
-    entities = [(entity["start"], entity["end"], entity["label"]) for entity in placed + further]
-    return write_tags(entities, tokens), {"read": read, "mentions": mentions, "further": further}
+    return {"read": read}, mentions, further

@@ -35,12 +35,12 @@ def parse_marked_sentence(line: str) -> tuple[list[str], list[str]]:
             found = line[position : position + 20]
             raise ValueError(
                 f"character {position + 1}: expected <mention:LABEL> with one of "
-                f"{', '.join(LABELS)}, found {found}. Write \\< for the character itself"
+                f"{', '.join(LABELS)}, found {found}. Write \\< for a literal <"
             )
         if unopened := UNOPENED.search(part["plain"] or ""):
             raise ValueError(
                 f"character {position + unopened.start() + 1}: expected <mention:LABEL>, but this "
-                "mention has no opening bracket. Write \\> for the character itself"
+                "mention has no opening bracket. Write \\> for a literal >"
             )
         text = ESCAPED.sub(r"\1", part["mention"] or part["plain"])
         tokens += text

@@ -14,7 +14,8 @@ class HashCheckpoint(TrainerCallback):
     """Completes a checkpoint with its files' hashes. Without them it is incomplete."""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        # Trainer keeps the last two checkpoints, counting incomplete ones after the resumed one.
+        # Trainer keeps the last two checkpoints. Incomplete ones after the resumed one would count
+        # as well, so they are deleted.
         if state.is_world_process_zero:
             for checkpoint in list_checkpoints(Path(args.output_dir)):
                 if count_steps(checkpoint) > state.global_step:

@@ -23,9 +23,10 @@ def encode_chat(
     """Encode a chat up to its end marker.
 
     Returns `input_ids` and `labels`, two lists of equal length. The labels cover the answer and its
-    end marker, or, if `loss` is "chat", everything. Tokens that the template writes after the
-    marker (EXAONE's newline) are left out, because nothing follows an answer in use. Raises
-    InputError if the chat template does not lead from the prompt through the answer to a marker.
+    end marker. If `loss` is "chat", they cover the whole chat. Tokens that the template writes
+    after the marker (EXAONE's newline) are left out, because nothing follows an answer in use.
+    Raises InputError if the template changes the prompt when an answer follows, or writes no
+    marker.
     """
     prompt = encode_prompt(messages[:-1], tokenizer)
     chat = tokenizer.apply_chat_template(messages)["input_ids"]

@@ -91,7 +91,8 @@ class ChatTrainer(SFTTrainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if not checkpoint:
             return
-        # A loaded paged state is ordinary memory, which bitsandbytes would try to prefetch.
+        # Paged states load into ordinary memory. Without `is_paged`, bitsandbytes does not try to
+        # prefetch them.
         for state in self.optimizer.state.values():
             for value in state.values():
                 if isinstance(value, torch.Tensor):

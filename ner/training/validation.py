@@ -14,6 +14,7 @@ from ner.files import read_json, replace_folder, write_atomically
 from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.tokenizer import encode_prompt
 from ner.text.conversion import tag_answer
+from ner.text.prompts import find_prompt, get_answer_kind
 
 BATCH_SIZE = 32
 BEST = "best.json"
@@ -36,14 +37,15 @@ class ScoreValidation(TrainerCallback):
         self.folder, self.tokenizer, self.end_tokens = folder, tokenizer, end_tokens
         self.prompts = [encode_prompt(chat[:-1], tokenizer) for chat in chats]
         self.sentences = [list(chat[-2]["content"]) for chat in chats]
+        self.kinds = [get_answer_kind(find_prompt(chat[0]["content"])) for chat in chats]
         answers = [chat[-1]["content"] for chat in chats]
         self.gold = self.tag(answers)
         self.max_new_tokens = 2 * max(len(tokenizer(text)["input_ids"]) for text in answers)
 
     def tag(self, answers: list[str]) -> list[list[str]]:
         return [
-            tag_answer(answer, sentence)[0]
-            for answer, sentence in zip(answers, self.sentences, strict=True)
+            tag_answer(answer, sentence, kind)[0]
+            for answer, sentence, kind in zip(answers, self.sentences, self.kinds, strict=True)
         ]
 
     def on_train_begin(self, args, state, control, **kwargs):

@@ -21,12 +21,14 @@ SETTINGS = {
 }
 
 
-def make_row(number: int, marked: str, answer: str | dict, stopped: bool = True) -> dict:
+def make_row(
+    number: int, marked: str, answer: str | dict, stopped: bool = True, kind: str = "json"
+) -> dict:
     """A row from a sentence in KLUE's notation and the answer to it."""
     tokens, gold = parse_marked_sentence(marked)
     if not isinstance(answer, str):
         answer = json.dumps(answer, ensure_ascii=False)
-    tags, diagnosis = tag_answer(answer, tokens)
+    tags, diagnosis = tag_answer(answer, tokens, kind)
     return {
         "id": number,
         "tokens": tokens,
@@ -45,6 +47,14 @@ HAND_MADE = [
     make_row(3, "아무도 없다", {"QT": ["아무"], "XX": ["없다"]}),
     make_row(4, "<다섯 명:QT>이 <부산:LC> 갔다", '{"QT": ["다섯 명", "다섯 명"], "LC": ["부'),
     make_row(5, "<부산항:LC> 앞", "모르겠습니다", stopped=False),
+]
+
+MARKED_ANSWERS = [
+    make_row(0, "<봄:DT>이 왔다", "<봄:DT>이 왔다", kind="marked"),
+    make_row(1, "<김 씨:PS>는 왔다", "<김 시:PS>는 왔다", kind="marked"),
+    make_row(2, "<부산:LC> 앞에서 만났다", "<부산:OG> 앞", kind="marked"),
+    make_row(3, "아무도 없다", '{"PS": []}', kind="marked"),
+    make_row(4, "<서울:LC>은 넓다", "<서울:WHERE>은 <좁:QT>다", stopped=False, kind="marked"),
 ]
 
 
@@ -120,7 +130,7 @@ def make_klue_rows(folder: Path, seed: int | None = None) -> list[dict]:
             answer = perturb(answer, "".join(tokens), generator)
         row = {"id": number, "tokens": tokens, "gold": gold, "answer": answer, "stopped": True}
         rows.append(row)
-    return retag(rows)
+    return retag(rows, {})
 
 
 def write_predictions(path: Path, rows: list[dict], settings: dict = SETTINGS) -> Path:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from ner.evaluation.budget import OVERLAPS, classify_sentence
+from ner.evaluation.budget import OVERLAPS, classify_sentence, count_budget
 from ner.evaluation.summary import compute_metrics
 from ner.text.klue import LABELS
 from ner.text.tags import find_entities
-from tests.evaluation.rows import HAND_MADE, make_random_rows, make_row
+from tests.evaluation.rows import HAND_MADE, MARKED_ANSWERS, make_random_rows, make_row
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -98,3 +98,17 @@ def test_budget_adds_up_on_random_predictions():
         assert sum(confusion[label].values()) == labels[label]["support"]
         assert sum(row[label] for row in confusion.values()) == labels[label]["predicted"]
         assert confusion[label][label] == labels[label]["right"]
+
+
+def test_budget_of_marked_answers():
+    budget = count_budget(MARKED_ANSWERS)
+    assert budget["answers"] == {
+        "total": 5,
+        "copied": 1,
+        "mended": 2,
+        "cut_off": 1,
+        "unreadable": 1,
+    }
+    assert (budget["gold"]["right"], budget["gold"]["wrong_label"]) == (2, 1)
+    assert (budget["gold"]["missed"], budget["predicted"]["unknown_label"]) == (1, 1)
+    assert budget["further"]["total"] == 0

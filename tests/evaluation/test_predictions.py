@@ -77,4 +77,4 @@ def test_a_file_without_answers_is_read_but_not_scored(tmp_path, content):
 def test_retagging_reads_the_answers_again():
     fields = ("id", "tokens", "gold", "answer", "stopped")
     rows = [{name: row[name] for name in fields} for row in HAND_MADE]
-    assert retag(rows) == HAND_MADE
+    assert retag(rows, {}) == HAND_MADE

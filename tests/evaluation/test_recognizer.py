@@ -16,6 +16,7 @@ def test_token_limit_is_twice_the_longest_training_answer(stand_in):
     longest = max(marked, key=len)
     limit = choose_max_new_tokens(tokenizer, str(SAMPLE))
     assert limit > len(tokenizer(longest)["input_ids"])
+    assert choose_max_new_tokens(tokenizer, str(SAMPLE), "marked") > limit
     assert choose_max_new_tokens(tokenizer, "nowhere") == 512
     assert choose_max_new_tokens(tokenizer, None) == 512
 

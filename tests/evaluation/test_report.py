@@ -27,7 +27,7 @@ def test_another_converter_can_be_tried_on_existing_predictions(tmp_path, capsys
     path = write_predictions(tmp_path / "predictions.jsonl", HAND_MADE)
     diagnosis = {"read": "json", "mentions": [], "further": []}
 
-    def tag_nothing(answer: str, tokens: list[str]) -> tuple[list[str], dict]:
+    def tag_nothing(answer: str, tokens: list[str], kind: str) -> tuple[list[str], dict]:
         return ["O"] * len(tokens), diagnosis
 
     monkeypatch.setattr(predictions, "tag_answer", tag_nothing)

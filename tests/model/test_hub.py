@@ -1,4 +1,4 @@
-"""A base model is checked before its download, against a hub on loopback with the real client."""
+"""Check a base model before its download, with the real client and a local hub."""
 
 import json
 

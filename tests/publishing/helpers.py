@@ -37,7 +37,7 @@ def change_json(path: Path, **fields) -> None:
 
 
 def copy_adapter(adapter: Path, folder: Path) -> Path:
-    """Copy a trained adapter, add private files, and put paths on this machine into its own."""
+    """Copy a trained adapter, and add private files, local paths and a private log entry."""
     shutil.copytree(adapter, folder)
     for name in PRIVATE_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

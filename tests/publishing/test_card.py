@@ -122,3 +122,14 @@ def test_template_uses_only_the_values_it_is_given(folder, monkeypatch):
     build_card("alice/EXAONE-a", folder, BASE, True, None)
     used = find_undeclared_variables(Environment().parse(card_module.TEMPLATE.read_text()))
     assert used - {"card_data"} == given.keys() - {"template_path"}
+
+
+def test_marked_answers_are_on_the_card(folder):
+    record = json.loads((folder / "training.json").read_text())
+    source = record["data"]["source"] | {"prompt": "marked"}
+    change_json(folder / "training.json", data=record["data"] | {"source": source})
+    text = str(build_card("alice/EXAONE-NER", folder, BASE, True, None))
+    assert "repeats it with the names in it marked" in text
+    assert "    <손흥민:PS>은 <춘천:LC>에서 태어났다." in text
+    assert SYSTEM_PROMPTS["marked"] in text
+    assert "JSON" not in text

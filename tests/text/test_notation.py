@@ -32,7 +32,7 @@ def test_marked_sentence_there_and_back(line, sentence, entities):
         (
             "그때 <손흥민은 달린다",
             "character 4: expected <mention:LABEL> with one of PS, LC, OG, DT, TI, QT, found "
-            r"<손흥민은 달린다. Write \\< for the character itself",
+            r"<손흥민은 달린다. Write \\< for a literal <",
         ),
         ("<손흥민:XX>은", "character 1: expected <mention:LABEL>.*found <손흥민:XX>은"),
         ("<손흥민>은", "character 1: expected <mention:LABEL>.*found <손흥민>은"),

@@ -258,7 +258,7 @@ def test_weights_of_the_real_model():
     ],
 )
 def test_moments_of_an_optimizer(optimizer, size):
-    """By hand, for 256 parameters, which share one scale of 4 bytes in 8 bits."""
+    """By hand, for 256 parameters. A moment in 8 bits has one scale of 4 bytes for all of them."""
     assert estimate_optimizer(optimizer, 256) == size
 
 

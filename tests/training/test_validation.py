@@ -10,6 +10,7 @@ from ner.model.hub import Base
 from ner.model.lora import load_recognizer
 from ner.model.tokenizer import load_tokenizer
 from ner.text.chats import load_chats, write_chats
+from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 from ner.training.checkpoints import is_complete
 from ner.training.encoding import hold_out
 from ner.training.validation import ScoreValidation
@@ -33,6 +34,14 @@ def test_answers_are_scored(adapter, stand_in, chats_file, tmp_path):
     assert model.training
     with model.disable_adapter():
         assert validation.score(model) < 0.1
+
+
+def test_gold_tags_of_marked_chats(stand_in, tmp_path):
+    tokenizer = load_tokenizer(Base(str(stand_in)))
+    prompt = build_prompt("이 사람, 이 대표", SYSTEM_PROMPTS["marked"])
+    chat = [*prompt, {"role": "assistant", "content": "이 사람, <이:PS> 대표"}]
+    validation = ScoreValidation([chat], tokenizer, [tokenizer.eos_token_id], tmp_path)
+    assert validation.gold == [["O"] * 6 + ["B-PS"] + ["O"] * 3]
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
         settings={name: write_setting(value) for name, value in settings.items()},
         kinds=KINDS,
         label_filters={"": list(LABELS), "Gold → predicted": list_confused(metrics["confusion"])},
-        # Not escaped: our own two files, and JSON that is safe already.
+        # These are not escaped: two files of our own, and JSON that `embed_json` made safe.
         style=Markup(style),
         script=Markup(script),
         data=Markup(embed_json(sentences)),

@@ -8,7 +8,7 @@ from ner.evaluation.budget import READINGS, classify_sentence, display_name
 KINDS = {
     "Entities": ["missed", "wrong_label", "wrong_boundary", "wrong_label_and_boundary", "made_up"],
     "Mentions": ["not_in_sentence", "repeated", "unknown_label"],
-    "Answers": ["repaired", "cut_off", "unreadable", "token_limit"],
+    "Answers": ["repaired", "mended", "cut_off", "unreadable", "token_limit"],
 }
 
 
@@ -66,7 +66,7 @@ def list_errors(gold: list[dict], tagged: list[dict], mentions: list[dict]) -> l
 def list_answer_errors(reading: str, stopped: bool) -> list[tuple]:
     """The errors in an answer as a whole, in the form of `list_errors`."""
     kinds = []
-    if reading != "plain_json":
+    if reading not in ("plain_json", "copied"):
         kinds.append(reading)
     if not stopped:
         kinds.append("token_limit")

@@ -1,0 +1,188 @@
+"""Marked answers: the sentence again, with its names marked in KLUE's notation.
+
+    <손흥민:PS>은 <춘천:LC>에서 태어났다.
+
+Such an answer says where a name is. A model that copies badly is still understood: its copy is
+aligned with the sentence, and the marks move along.
+"""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from ner.text.alignment import normalize
+from ner.text.answers import canonical_label, join_surrogates
+from ner.text.klue import LABELS
+from ner.text.notation import CHARACTER, ESCAPED
+
+MARK = re.compile(rf"<(?P<mention>(?:{CHARACTER})+):(?P<label>[^<>:]*)>")
+OPEN_MARK = re.compile(rf"<(?P<mention>(?:{CHARACTER})*)\Z")
+PLAIN = re.compile(rf"(?:{CHARACTER}|>)+")
+# A syllable in conjoining jamo, as normalization writes it, or any other character.
+UNIT = re.compile("[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?|.", re.DOTALL)
+# Cells of the alignment's table, 2 bytes each, and units of a sentence. They bound time and memory.
+# The rest of a longer answer is not read.
+MAX_CELLS, MAX_LENGTH = 20_000_000, 30_000
+
+
+class MarkedText(NamedTuple):
+    """An answer without its marks, and the marks as (label, start, end) in its characters."""
+
+    text: str
+    marks: list[tuple[str, int, int]]
+
+
+def read_marked(answer: str, sentence: str) -> tuple[dict, list[dict]]:
+    """Read a marked answer: how it was read, and its mentions.
+
+    The first has `read`: "copied" (the sentence as it is), "mended" (a copy with differences),
+    "cut off" (a copy that ends before the sentence) or "unreadable" (no copy); and `edits`, the
+    number of characters that are missing, wrong or too many. The mentions are those of
+    `conversion.tag_answer`.
+    """
+    copy = parse_marks(answer)
+    if copy.text == sentence:
+        mentions = [describe_mention(copy, mark, mark[1:]) for mark in copy.marks]
+        return {"read": "copied", "edits": 0}, mentions
+    alignment = align(copy.text, sentence)
+    read = alignment.classify()
+    mentions = []
+    for mark in copy.marks:
+        span = None if read == "unreadable" else alignment.locate(*mark[1:])
+        mentions.append(describe_mention(copy, mark, span))
+    return {"read": read, "edits": alignment.count_edits()}, mentions
+
+
+def parse_marks(answer: str) -> MarkedText:
+    """Take the marks out of an answer. Brackets that mark nothing stay. Never raises."""
+    answer = join_surrogates(answer)
+    parts, marks, length, position = [], [], 0, 0
+    while position < len(answer):
+        mark = MARK.match(answer, position)
+        # The last mark may break off. It has no label then, and only its text counts.
+        mention = mark or OPEN_MARK.match(answer, position)
+        plain = PLAIN.match(answer, position)
+        if mention:
+            text, position = mention["mention"], mention.end()
+        elif plain:
+            text, position = plain[0], plain.end()
+        else:
+            text, position = "<", position + 1
+        text = ESCAPED.sub(r"\1", text)
+        if mark:
+            marks.append((canonical_label(mark["label"]), length, length + len(text)))
+        parts.append(text)
+        length += len(text)
+    return MarkedText("".join(parts), marks)
+
+
+class Unit(NamedTuple):
+    """A normalized syllable or other character, and its place in the text it comes from."""
+
+    form: str
+    start: int
+    end: int
+
+
+def split_units(text: str) -> list[Unit]:
+    """Split a text into normalized units, without white space. Jamo become syllables again."""
+    normalized, origin = normalize(text)
+    return [
+        Unit(unit[0], origin[unit.start()], origin[unit.end() - 1] + 1)
+        for unit in UNIT.finditer(normalized)
+    ]
+
+
+class Alignment:
+    """The units of a copy and of its sentence, and the place of each of the first, or None."""
+
+    def __init__(self, copy: list[Unit], sentence: list[Unit], places: list[int | None]):
+        self.copy, self.sentence, self.places = copy, sentence, places
+        # The units of the copy that are the same in the sentence.
+        self.matched = [
+            index
+            for index, (unit, place) in enumerate(zip(copy, places, strict=True))
+            if place is not None and unit.form == sentence[place].form
+        ]
+        copied = {places[index] for index in self.matched}
+        self.missing = [place for place in range(len(sentence)) if place not in copied]
+        within = range(self.matched[0], self.matched[-1]) if self.matched else ()
+        self.extra = [index for index in within if places[index] is None]
+
+    def locate(self, start: int, end: int) -> tuple[int, int] | None:
+        """The span in the sentence of a span of the copy; None if most of it is not there."""
+        inside = [i for i, unit in enumerate(self.copy) if start <= unit.start < end]
+        matched = set(self.matched).intersection(inside)
+        if not matched or 2 * len(matched) < len(inside):
+            return None
+        # A character that is written differently belongs to the span as well.
+        places = [self.places[i] for i in inside if self.places[i] is not None]
+        return self.sentence[places[0]].start, self.sentence[places[-1]].end
+
+    def classify(self) -> str:
+        """How a copy that is not exact was read; see `read_marked`."""
+        shorter = min(len(self.copy), len(self.sentence))
+        if not self.matched or 2 * len(self.matched) < shorter:
+            return "unreadable"
+        end = self.places[self.matched[-1]]
+        if self.missing and not self.extra and self.missing[0] > end:
+            return "cut off"
+        return "mended"
+
+    def count_edits(self) -> int:
+        return len(self.missing) + len(self.extra)
+
+
+def align(copy: str, sentence: str) -> Alignment:
+    """Align a copy with its sentence in order, by edit distance between their units.
+
+    Text before and after the copy, such as a fence, costs nothing. Among equally good alignments
+    it takes the earliest in the sentence.
+    """
+    target = split_units(sentence)[:MAX_LENGTH]
+    units = split_units(copy)[: MAX_CELLS // (len(target) + 1)]
+    table = compute_edit_distances(units, target)
+    row, column = int(table[:, -1].argmin()), len(target)
+    places: list[int | None] = [None] * len(units)
+    while row > 0 and column > 0:
+        differs = units[row - 1].form != target[column - 1].form
+        if table[row, column] == table[row, column - 1] + 1:
+            column -= 1
+        elif table[row, column] == table[row - 1, column - 1] + differs:
+            row, column = row - 1, column - 1
+            places[row] = column
+        else:
+            row -= 1
+    return Alignment(units, target, places)
+
+
+def compute_edit_distances(copy: list[Unit], target: list[Unit]) -> np.ndarray:
+    """Edit distances of all beginnings, shape (len(copy) + 1, len(target) + 1).
+
+    Leaving out the first units of the copy costs nothing.
+    """
+    codes = {form: code for code, form in enumerate(unit.form for unit in [*copy, *target])}
+    target_codes = np.array([codes[unit.form] for unit in target], dtype=np.int32)
+    steps = np.arange(len(target) + 1, dtype=np.int16)
+    table = np.zeros((len(copy) + 1, len(target) + 1), dtype=np.int16)
+    table[0] = steps
+    for row, unit in enumerate(copy, start=1):
+        above, here = table[row - 1], table[row]
+        differs = target_codes != codes[unit.form]
+        here[1:] = np.minimum(above[:-1] + differs, above[1:] + 1)
+        # Leave out units of the target, from left to right.
+        here[:] = np.minimum.accumulate(here - steps) + steps
+    return table
+
+
+def describe_mention(
+    copy: MarkedText, mark: tuple[str, int, int], span: tuple[int, int] | None
+) -> dict:
+    label, start, end = mark
+    mention = {"label": label, "text": copy.text[start:end], "status": "not found"}
+    if label not in LABELS:
+        mention["status"] = "unknown label"
+    elif span:
+        mention |= {"status": "placed", "start": span[0], "end": span[1]}
+    return mention
