@@ -27,7 +27,13 @@ from ner.files import check_writable
 from ner.text.chats import write_chats
 from ner.text.conversion import tag_answer, write_gold_answer
 from ner.text.klue import KLUE, LABELS
-from ner.text.prompts import JSON_PROMPTS, SYSTEM_PROMPTS, build_prompt
+from ner.text.prompts import (
+    JSON_PROMPTS,
+    SYSTEM_PROMPTS,
+    build_prompt,
+    find_prompt,
+    get_answer_kind,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -94,15 +100,14 @@ def create_chat_dataset(
     split: "Dataset",
     id2label: dict[int, str],
     system_prompt: str = SYSTEM_PROMPTS["basic"],
-    answer: str = "json",
 ) -> list[dict]:
     """Make one chat per sentence: `{"messages": [system, user, assistant]}`.
 
-    `answer` is the kind of answer, "json" or "marked". Prints how many sentences cannot be restored
+    The system prompt decides the kind of answer. Prints how many sentences cannot be restored
     exactly from their own answer: a JSON answer does not say where its mentions are. Raises
     InputError, with the row, if tokens and tags do not match.
     """
-    write, restore = CONVERTERS[answer]
+    write, restore = CONVERTERS[get_answer_kind(find_prompt(system_prompt))]
     chats, inexact = [], []
     for row, item in enumerate(tqdm(split, desc="chats", unit="sentence")):
         tokens = item["tokens"]
@@ -162,7 +167,7 @@ def preprocessing_data(
     rows = sample_rows(load_split(dataset, "train"), num_samples, seed)
     id2label = get_id2label(rows)
     prompt = "marked" if answer == "marked" else prompt
-    chats = create_chat_dataset(rows, id2label, SYSTEM_PROMPTS[prompt], answer)
+    chats = create_chat_dataset(rows, id2label, SYSTEM_PROMPTS[prompt])
     source = {
         "dataset": dataset,
         "split": "train",

@@ -32,7 +32,7 @@ TITLES = {
 DISPLAY_NAMES = {
     "plain_json": "plain JSON",
     "not_in_sentence": "not in the sentence",
-    "repeated": "listed too often",
+    "repeated": "not placed",
 }
 
 Entity = tuple[str, int, int]  # label, first token, token after the last
@@ -118,7 +118,8 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
         - the first four verdicts of `gold`, compared with the gold entities
         - `made_up`: tagged, but overlaps no gold entity
         - `not_in_sentence`: does not occur in the sentence
-        - `repeated`: listed more often than it occurs
+        - `repeated`: occurs in the sentence but has no place, because a JSON answer lists it too
+          often or a marked copy differs too much
         - `unknown_label`: its label is not one of KLUE's
     - `further`, occurrences that were tagged although no answer lists them: the first five
       verdicts of `predicted`

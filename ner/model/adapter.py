@@ -93,7 +93,7 @@ def read_record(folder: Path) -> dict | None:
 def read_prompt_name(folder: Path) -> str | None:
     """The name of the system prompt an adapter was trained with, if it is recorded."""
     if record := read_record(folder):
-        return (record["data"]["source"] or {}).get("prompt")
+        return (record["data"]["source"] or record["data"]).get("prompt")
     card = folder / "README.md"  # a published adapter has only the card
     if card.is_file():
         text = card.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from ner.model.adapter import read_adapter_config, read_record
+from ner.model.adapter import read_adapter_config, read_prompt_name, read_record
 from ner.model.hub import Base
 from ner.model.names import is_exaone
 from ner.model.tokenizer import load_tokenizer
@@ -32,7 +32,7 @@ def build_card(
     config, record = read_adapter_config(folder), read_record(folder)
     source = record["data"]["source"] if record else None
     corpus = source if source and source["revision"] else None  # a local one is not named
-    prompt = source.get("prompt") if source else None
+    prompt = read_prompt_name(folder)
     kind = get_answer_kind(prompt)
     name = repo_id.rpartition("/")[2]
     return ModelCard.from_template(

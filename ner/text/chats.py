@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ner.cli import InputError
 from ner.files import read_json, write_atomically
+from ner.text.prompts import find_prompt
 
 REWRITE = "Write the file again: python data_processing.py"
 ROLES = (["user", "assistant"], ["system", "user", "assistant"])
@@ -28,11 +29,16 @@ def write_chats(path: Path, chats: list[dict], source: dict) -> None:
 
 
 def describe_chats(path: Path) -> dict:
-    """The SHA-256 of a file of chats, and their source unless the file was edited since."""
+    """The SHA-256 of a file of chats, and their source.
+
+    If the file was edited since, it has no source, but the name of its system prompt.
+    """
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
     source = read_json(source_path(path))
-    is_current = source is not None and source.get("sha256") == fingerprint
-    return {"sha256": fingerprint, "source": source if is_current else None}
+    if source is not None and source.get("sha256") == fingerprint:
+        return {"sha256": fingerprint, "source": source}
+    prompt = find_prompt(load_chats(path)[0][0]["content"])
+    return {"sha256": fingerprint, "source": None, "prompt": prompt}
 
 
 def load_chats(path: Path) -> list[list[dict]]:

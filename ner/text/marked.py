@@ -7,6 +7,7 @@ aligned with the sentence, and the marks move along.
 """
 
 import re
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
@@ -19,10 +20,10 @@ from ner.text.notation import CHARACTER, ESCAPED
 MARK = re.compile(rf"<(?P<mention>(?:{CHARACTER})+):(?P<label>[^<>:]*)>")
 OPEN_MARK = re.compile(rf"<(?P<mention>(?:{CHARACTER})*)\Z")
 PLAIN = re.compile(rf"(?:{CHARACTER}|>)+")
-# A syllable in conjoining jamo, as normalization writes it, or any other character.
+# A syllable, which normalization splits into conjoining jamo, or any other character.
 UNIT = re.compile("[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?|.", re.DOTALL)
 # Cells of the alignment's table, 2 bytes each, and units of a sentence. They bound time and memory.
-# The rest of a longer answer is not read.
+# A copy of more than 4,400 characters that is not exact is read only in part.
 MAX_CELLS, MAX_LENGTH = 20_000_000, 30_000
 
 
@@ -47,15 +48,21 @@ def read_marked(answer: str, sentence: str) -> tuple[dict, list[dict]]:
         return {"read": "copied", "edits": 0}, mentions
     alignment = align(copy.text, sentence)
     read = alignment.classify()
-    mentions = []
+    mentions, end = [], 0
     for mark in copy.marks:
         span = None if read == "unreadable" else alignment.locate(*mark[1:])
+        if span and span[0] < end:
+            span = None  # the other half of a character such as ㎞
+        end = span[1] if span else end
         mentions.append(describe_mention(copy, mark, span))
     return {"read": read, "edits": alignment.count_edits()}, mentions
 
 
 def parse_marks(answer: str) -> MarkedText:
-    """Take the marks out of an answer. Brackets that mark nothing stay. Never raises."""
+    """Take the marks out of an answer. Never raises.
+
+    Brackets that mark nothing stay, except a last `<`, which may open a mark that breaks off.
+    """
     answer = join_surrogates(answer)
     parts, marks, length, position = [], [], 0, 0
     while position < len(answer):
@@ -95,10 +102,14 @@ def split_units(text: str) -> list[Unit]:
 
 
 class Alignment:
-    """The units of a copy and of its sentence, and the place of each of the first, or None."""
+    """The units of a copy and of its sentence.
+
+    `places` are the places of the copy's units in the sentence, in order, or None.
+    """
 
     def __init__(self, copy: list[Unit], sentence: list[Unit], places: list[int | None]):
         self.copy, self.sentence, self.places = copy, sentence, places
+        self.starts = [unit.start for unit in copy]
         # The units of the copy that are the same in the sentence.
         self.matched = [
             index
@@ -112,12 +123,12 @@ class Alignment:
 
     def locate(self, start: int, end: int) -> tuple[int, int] | None:
         """The span in the sentence of a span of the copy; None if most of it is not there."""
-        inside = [i for i, unit in enumerate(self.copy) if start <= unit.start < end]
-        matched = set(self.matched).intersection(inside)
-        if not matched or 2 * len(matched) < len(inside):
+        first, last = bisect_left(self.starts, start), bisect_left(self.starts, end)
+        matched = bisect_left(self.matched, last) - bisect_left(self.matched, first)
+        if not matched or 2 * matched < last - first:
             return None
         # A character that is written differently belongs to the span as well.
-        places = [self.places[i] for i in inside if self.places[i] is not None]
+        places = [place for place in self.places[first:last] if place is not None]
         return self.sentence[places[0]].start, self.sentence[places[-1]].end
 
     def classify(self) -> str:
@@ -138,7 +149,7 @@ def align(copy: str, sentence: str) -> Alignment:
     """Align a copy with its sentence in order, by edit distance between their units.
 
     Text before and after the copy, such as a fence, costs nothing. Among equally good alignments
-    it takes the earliest in the sentence.
+    it replaces characters rather than leaving them out, and takes the earliest place.
     """
     target = split_units(sentence)[:MAX_LENGTH]
     units = split_units(copy)[: MAX_CELLS // (len(target) + 1)]
@@ -147,11 +158,14 @@ def align(copy: str, sentence: str) -> Alignment:
     places: list[int | None] = [None] * len(units)
     while row > 0 and column > 0:
         differs = units[row - 1].form != target[column - 1].form
-        if table[row, column] == table[row, column - 1] + 1:
-            column -= 1
-        elif table[row, column] == table[row - 1, column - 1] + differs:
+        aligned = table[row, column] == table[row - 1, column - 1] + differs
+        missing = table[row, column] == table[row, column - 1] + 1
+        # A wrong character is replaced rather than left out: it may be the first of a name.
+        if aligned and (differs or not missing):
             row, column = row - 1, column - 1
             places[row] = column
+        elif missing:
+            column -= 1
         else:
             row -= 1
     return Alignment(units, target, places)

@@ -23,7 +23,7 @@ SYSTEM_PROMPTS = {
         "(설명: '명탐정'은 직업이므로 추출하지 않음)\n\n"
         "이제 분석하세요."
     ),
-    # Ours. It asks for the sentence with its names marked; the others are the post's.
+    # Ours: the sentence with its names marked. The others are the post's.
     "marked": (
         "당신은 유능한 개체명 인식기(NER)입니다. "
         "입력된 문장을 그대로 옮겨 쓰되, 개체명을 <개체명:태그> 형식으로 표시하세요. "
@@ -41,8 +41,7 @@ def get_answer_kind(prompt: str | None) -> str:
 
 def find_prompt(system_prompt: str) -> str | None:
     """The name of a system prompt, if it is one of ours."""
-    names = [name for name, text in SYSTEM_PROMPTS.items() if text == system_prompt]
-    return names[0] if names else None
+    return next((name for name, text in SYSTEM_PROMPTS.items() if text == system_prompt), None)
 
 
 def build_prompt(sentence: str, system_prompt: str) -> list[dict]:

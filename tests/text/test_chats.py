@@ -5,6 +5,7 @@ import pytest
 
 from ner.cli import InputError
 from ner.text.chats import describe_chats, load_chats, source_path, write_chats
+from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 
 MESSAGES = [{"role": "user", "content": "봄"}, {"role": "assistant", "content": "{}"}]
 LINE = '{"messages": [{"role": "user", "content": "봄"}, {"role": "assistant", "content": "{}"}]}\n'
@@ -57,6 +58,18 @@ def test_source_of_edited_chats_is_unknown(tmp_path):
     write_chats(path, [{"messages": MESSAGES}], {"dataset": "data/sample"})
     path.write_text(LINE + LINE, encoding="utf-8")
     fingerprint = hashlib.sha256((LINE + LINE).encode()).hexdigest()
-    assert describe_chats(path) == {"sha256": fingerprint, "source": None}
+    assert describe_chats(path) == {"sha256": fingerprint, "source": None, "prompt": None}
     source_path(path).unlink()
-    assert describe_chats(path) == {"sha256": fingerprint, "source": None}
+    assert describe_chats(path) == {"sha256": fingerprint, "source": None, "prompt": None}
+
+
+def test_edited_chats_keep_the_name_of_their_prompt(tmp_path):
+    path = tmp_path / "train.jsonl"
+    chat = [
+        *build_prompt("봄", SYSTEM_PROMPTS["marked"]),
+        {"role": "assistant", "content": "<봄:DT>"},
+    ]
+    write_chats(path, [{"messages": chat}] * 2, {"prompt": "marked"})
+    path.write_text(path.read_text(encoding="utf-8").splitlines(keepends=True)[0], encoding="utf-8")
+    assert describe_chats(path)["source"] is None
+    assert describe_chats(path)["prompt"] == "marked"

@@ -1,9 +1,10 @@
 """Marked answers: exact copies, copies with differences, and anything else."""
 
 import time
+from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ner.text.conversion import tag_answer, write_gold_answer
@@ -39,6 +40,7 @@ def read(answer: str, sentence: str = SENTENCE) -> tuple[str, int]:
         (f"{MARKED}\n{MARKED}", ("mended", 0), BOTH),
         ("<손 흥민:PS>은 <춘천:LC>에서태어났다.", ("mended", 0), BOTH),
         ("<손홍민:PS>은 <춘천:LC>에서 태어났다.", ("mended", 1), BOTH),
+        ("<송흥민:PS>은 <춘천:LC>에서 태어났다.", ("mended", 1), BOTH),
         ("<손흥빈:PS>은 <준천:LC>에서 태어났다.", ("mended", 2), BOTH),
         ("<손흥민:PS>은 <춘천:LC>에서 정말 태어났다.", ("mended", 2), BOTH),
         ("<손흥민:PS>은 <춘천:LC>서 태어났다.", ("mended", 1), BOTH),
@@ -105,6 +107,7 @@ TEXT = st.lists(st.sampled_from(PIECES) | st.characters(), max_size=30).map("".j
 
 
 @given(TEXT, TEXT)
+@example("<5k:QT><m:QT> 밖", "5㎞ 밖")
 def test_no_string_raises_and_tags_are_well_formed(answer, sentence):
     tags, diagnosis = tag_answer(answer, list(sentence), "marked")
     assert len(tags) == len(sentence)
@@ -113,6 +116,9 @@ def test_no_string_raises_and_tags_are_well_formed(answer, sentence):
         assert not tag.startswith("I-") or before[2:] == tag[2:]
         before = tag
     assert diagnosis["read"] in ("copied", "mended", "cut off", "unreadable")
+    placed = [mention for mention in diagnosis["mentions"] if mention["status"] == "placed"]
+    for mention, following in pairwise(placed):
+        assert mention["end"] <= following["start"]
 
 
 @st.composite
@@ -143,7 +149,10 @@ def test_short_and_long_sentences(length):
     assert tag(answer, sentence) == find_entities(tags)
 
 
-@pytest.mark.parametrize("answer", ["<" * 200_000, "<a:" * 60_000, "\\" * 200_000, "가" * 200_000])
+@pytest.mark.parametrize(
+    "answer",
+    ["<" * 200_000, "<a:" * 60_000, "\\" * 200_000, "가" * 200_000, "<가:PS>" * 40_000],
+)
 def test_time_is_bounded(answer):
     start = time.process_time()
     assert read(answer, "손흥민은 춘천에서 뛴다. " * 140)[0] in ("unreadable", "mended")
