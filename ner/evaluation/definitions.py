@@ -46,7 +46,7 @@ SCORES = {
     },
     "nervaluate_type": {
         "title": "nervaluate, type",
-        "definition": "Labels of spans that overlap at all.",
+        "definition": "A span that overlaps one with the same label counts.",
         "source": "nervaluate 1.2.1, EntityTypeEvaluation; SemEval-2013 task 9.1",
     },
 }
