@@ -21,8 +21,8 @@ from ner.text.conversion import write_gold_answer
 from ner.text.corpus import get_id2label, load_split
 from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, get_answer_kind
 
-# Two more sentences for finding the prefix. Without them it would include words that all sentences
-# begin with.
+# Sentences added to the user's when looking for the prefix that all prompts share. Without them,
+# it would include words that all of the user's sentences begin with.
 PROBES = ("가", "A")
 
 

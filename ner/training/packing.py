@@ -111,8 +111,9 @@ def refuse_packing(name: str, reason: str) -> InputError:
 def check_packable(name: str, model: PreTrainedModel, longest: int) -> None:
     """Check that `attend_packed` can compute every layer's attention. Raises InputError.
 
-    `model` may be empty. Attention that PyTorch does not compute may have sinks or soft caps. A
-    window narrower than the longest chat, in tokens, needs another mask.
+    `model` may be empty, and `longest` is the longest chat's number of tokens. Attention that
+    PyTorch does not compute may have sinks or soft caps. A sliding window shorter than `longest`
+    needs a mask that `attend_packed` does not build.
     """
     config = model.config.get_text_config()
     attention = config._attn_implementation

@@ -53,7 +53,10 @@ def check_adapter(model: PeftModel, folder: Path, row: dict) -> None:
 
 
 def compare_tensors(trained: dict[str, torch.Tensor], saved: dict[str, torch.Tensor]) -> None:
-    """Check that an adapter was trained and saved as it is. Raises RuntimeError."""
+    """Check that an adapter is trained and that its saved tensors equal the trained ones.
+
+    Raises RuntimeError.
+    """
     untrained = [name for name, tensor in trained.items() if "lora_B" in name and not tensor.any()]
     if not saved or untrained:
         raise RuntimeError(

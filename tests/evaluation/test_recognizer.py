@@ -55,7 +55,7 @@ def published(tmp_path):
     [
         (None, None, ("someone/base", "abc")),
         (None, "v2", ("someone/base", "v2")),
-        ("other/base", None, ("other/base", None)),  # the revision is that of the adapter's base
+        ("other/base", None, ("other/base", None)),  # "abc" is a revision of someone/base
         ("other/base", "v2", ("other/base", "v2")),
         ("someone/base", None, ("someone/base", None)),
     ],
