@@ -48,7 +48,9 @@ def find_adapter(name: str) -> Path | None:
     check_adapter(name)
     if name == "none":
         return None
-    folder = Path(name) if Path(name).is_dir() else download_adapter(name)
+    if Path(name).is_dir():
+        return Path(name)
+    folder = download_adapter(name)
     read_adapter_config(folder)
     return folder
 
