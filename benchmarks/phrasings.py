@@ -136,6 +136,7 @@ PHRASINGS: dict[str, Phrasing] = {
     "Korean labels": partial(relabel, LABELS.__getitem__),
     "unknown labels too": add_unknown_labels,
     "no white space": partial(respell, remove_spaces),
+    "white space around": partial(respell, " {} ".format),
     "swapped case": partial(respell, str.swapcase),
     "full-width mentions": partial(translate, FULL_WIDTH),
     "unit signs": partial(respell, use_unit_signs),

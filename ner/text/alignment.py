@@ -37,7 +37,7 @@ def place_mentions(
     occurrences, which are returned second. With gold answers for 4,000 sentences of KLUE that list
     each name once, the search finds 309 right and 15 wrong ones (F1 rises from 0.984 to 0.997).
     With gold answers that list every occurrence, it finds 5 right and 14 wrong ones (F1 falls from
-    0.9991 to 0.9987).
+    0.9990 to 0.9986).
     """
     occurrences = list_occurrences({text for _, text in mentions}, sentence)
     taken = bytearray(len(sentence))
@@ -99,12 +99,13 @@ def take_free(spans: list[Span], low: int, high: int, taken: bytearray) -> Span 
 def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list[Span]]]:
     """Where each text occurs, in six groups, best first.
 
-    Three hold verbatim matches by `rank_place`, then three hold normalized matches.
+    Three hold verbatim matches by `rank_place`, then three hold normalized matches. White space
+    around a text does not count. In 4,000 sentences, only two gold mentions have any there.
     """
     normalized, origin = normalize(sentence)
     occurrences: dict[str, list[list[Span]]] = {}
     for text in texts:
-        verbatim = find_all(text, sentence)
+        verbatim = find_all(text.strip(), sentence)
         similar = [
             (origin[start], origin[end - 1] + 1)
             for start, end in find_all(normalize(text)[0], normalized)
@@ -123,7 +124,7 @@ def rank_place(sentence: str, span: Span) -> int:
     """Rank a place: 0 is a word's start, 1 a doubtful one, 2 the inside of a word.
 
     A single syllable at a word's start is doubtful unless it stands alone or before 씨. In
-    "한숨 쉬던 한 사람", 한 means the second. On 4,000 sentences this fixes 3 of 24 inexact ones.
+    "한숨 쉬던 한 사람", 한 means the second. On 4,000 sentences this fixes 3 of 26 inexact ones.
     """
     start, end = span
     if not WORD_START.match(sentence, start) or INSIDE_WORD.match(sentence, end):

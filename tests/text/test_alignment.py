@@ -89,8 +89,10 @@ def test_further_occurrences_are_returned_apart():
             {"QT": ["2명", "２명"]},
             [("QT", "2 명", 0), ("QT", "2명", 5), ("QT", "２명", 10)],
         ),
-        # A few gold mentions begin with a space.
-        ("그는 서울에", {"LC": [" 서울"]}, [("LC", " 서울", 2)]),
+        # White space around a mention does not count, even where the sentence has it.
+        ("저 손흥민 선수", {"PS": [" 손흥민 "]}, [("PS", "손흥민", 2)]),
+        ("그는 서울에", {"LC": [" 서울"]}, [("LC", "서울", 3)]),
+        ("그는 서울에", {"LC": [" "]}, []),
         # Further occurrences: no single syllable, no part of a number or of a Latin word.
         ("이씨는 이 영화", {"PS": ["이"]}, [("PS", "이", 0)]),
         ("A씨와 A씨", {"PS": ["A"]}, [("PS", "A", 0), ("PS", "A", 4)]),
@@ -170,9 +172,10 @@ def test_verbatim_and_unambiguous_mention_is_always_placed(data, sentence):
     mentions = [
         (data.draw(st.sampled_from([*LABELS])), text)
         for text in texts
-        if text.strip() and sentence.find(text) == sentence.rfind(text)
+        if (bare := text.strip()) and sentence.find(bare) == sentence.rfind(bare)
     ]
     listed = data.draw(st.permutations(mentions))
     spans, _ = place_mentions(listed, sentence)
     for (_, text), span in zip(listed, spans, strict=True):
-        assert span == (sentence.index(text), sentence.index(text) + len(text))
+        bare = text.strip()
+        assert span == (sentence.index(bare), sentence.index(bare) + len(bare))
