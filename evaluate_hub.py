@@ -20,9 +20,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ner.cli import build_parser, positive_int, run_script
+from ner.cli import (
+    InputError,
+    build_parser,
+    non_negative_int,
+    positive_int,
+    probability,
+    run_script,
+)
 from ner.files import check_writable
-from ner.model.adapter import check_adapter, find_adapter, read_prompt_name
+from ner.model.adapter import (
+    check_adapter,
+    find_adapter,
+    read_min_confidence,
+    read_prompt_name,
+)
 from ner.model.names import ADAPTER, EXAONE
 from ner.text.conversion import tag_answer
 from ner.text.klue import KLUE
@@ -36,6 +48,10 @@ if TYPE_CHECKING:
 
 def parse_batch_size(text: str) -> int | None:
     return None if text == "auto" else positive_int(text)
+
+
+def parse_min_confidence(text: str) -> float | str:
+    return text if text == "saved" else probability(text)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -67,6 +83,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=Path("evaluation"),
         metavar="DIR",
         help="folder of predictions.jsonl, metrics.json and report.html",
+    )
+    output.add_argument(
+        "--min_confidence",
+        type=parse_min_confidence,
+        default=0.0,
+        metavar="P|saved",
+        help="leave out names of which the model is less sure: a probability, or saved for the "
+        "adapter's own threshold, chosen by train.py --validation (default: 0, all names count)",
     )
     output.add_argument(
         "--min_f1", type=float, metavar="F1", help="exit with an error below this F1"
@@ -118,6 +142,19 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="sentences at a time, halved if memory runs out (default: auto, 64 on CUDA, 16 on a "
         "CPU)",
     )
+    model.add_argument(
+        "--constrain",
+        action=argparse.BooleanOptionalAction,
+        help="only allow exact copies of the sentence in marked answers (default: yes on this "
+        "machine, no on a server)",
+    )
+    model.add_argument(
+        "--draft",
+        type=non_negative_int,
+        metavar="N",
+        help="tokens of the sentence to draft for each call of the model in marked answers, 0 for "
+        "none (default: by device)",
+    )
 
 
 def add_sentence_flags(parser: argparse.ArgumentParser):
@@ -144,6 +181,23 @@ def choose_prompt(requested: str | None, adapter: Path | None) -> str:
     return requested or (recorded if recorded in SYSTEM_PROMPTS else "basic")
 
 
+def choose_min_confidence(args: argparse.Namespace) -> float:
+    """The confidence below which names are left out. Raises InputError if none is saved."""
+    if args.min_confidence != "saved":
+        return args.min_confidence
+    adapter = None if args.endpoint else find_adapter(args.adapter)
+    threshold = read_min_confidence(adapter) if adapter else None
+    if threshold is None:
+        raise InputError(
+            f"--min_confidence saved: no threshold is saved with {args.endpoint or args.adapter}. "
+            "Pass a number from 0 to 1, or an adapter that train.py trained with --validation"
+        )
+    from ner.model.process import get_process
+
+    get_process().print(f"threshold {threshold}, saved with the adapter")
+    return threshold
+
+
 def build_recognizer(args: argparse.Namespace) -> "Recognizer":
     """The model to ask: one on a server, or one on this machine."""
     if not args.endpoint:
@@ -156,6 +210,7 @@ def build_recognizer(args: argparse.Namespace) -> "Recognizer":
         args.prompt or "basic",
         args.max_new_tokens,
         args.concurrency,
+        constrain=bool(args.constrain),
     )
 
 
@@ -173,22 +228,32 @@ def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "Lo
         batch_size=args.batch_size,
         max_new_tokens=args.max_new_tokens,
         dataset=dataset,
+        constrain=args.constrain,
+        draft=args.draft,
     )
 
 
-def print_marked(recognizer: "Recognizer", sentences: list[str]) -> None:
+def print_marked(
+    recognizer: "Recognizer", sentences: list[str], min_confidence: float = 0.0
+) -> None:
     """Tag sentences and print them in KLUE's notation."""
     kind = get_answer_kind(recognizer.prompt)
     for answer in sorted(recognizer.answer(dict(enumerate(sentences)))):
+        if min_confidence and answer.pieces is None:
+            raise InputError(
+                f"sentence {answer.index + 1}: the server gives no probabilities of its tokens. "
+                "Leave out --min_confidence"
+            )
         tokens = list(sentences[answer.index])
-        tags, _ = tag_answer(answer.text, tokens, kind)
+        tags, _ = tag_answer(answer.text, tokens, kind, answer.pieces, min_confidence)
         print(mark_entities(tokens, tags))
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
+    min_confidence = choose_min_confidence(args)
     if args.text:
-        print_marked(build_recognizer(args), args.text)
+        print_marked(build_recognizer(args), args.text, min_confidence)
         return
 
     path = args.output_dir / "predictions.jsonl"
@@ -210,17 +275,17 @@ def main(argv: list[str] | None = None) -> None:
         "sentences_sha256": hash_sentences(rows),
     }
     answer_rows(path, settings, rows, recognizer)
-    report(path, args.min_f1)
+    report(path, args.min_f1, min_confidence)
 
 
-def report(path: Path, min_f1: float | None) -> None:
+def report(path: Path, min_f1: float | None, min_confidence: float) -> None:
     """Score the predictions in the main process. Exits with an error if F1 is below `min_f1`."""
     from ner.evaluation.report import report_predictions
     from ner.model.process import get_process
 
     if not get_process().is_main_process:
         return
-    f1 = report_predictions(path)["scores"]["seqeval"]["f1"]["value"]
+    f1 = report_predictions(path, min_confidence)["scores"]["seqeval"]["f1"]["value"]
     if min_f1 is not None and f1 < min_f1:
         sys.exit(f"error: F1 {f1:.4f} is below --min_f1 {min_f1}")
 

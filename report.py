@@ -9,12 +9,13 @@ and `report.html` beside the predictions, and `comparison.json` if two files are
 
     python report.py predictions.jsonl
     python report.py predictions.jsonl --compare others.jsonl    which one is better, and where
+    python report.py predictions.jsonl --min_confidence 0.5      only entities the model is sure of
 """
 
 import argparse
 from pathlib import Path
 
-from ner.cli import build_parser, run_script
+from ner.cli import build_parser, probability, run_script
 from ner.evaluation.predictions import read_answered, retag
 from ner.files import check_writable
 
@@ -36,6 +37,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="where to write the page (default: report.html beside the predictions)",
     )
+    parser.add_argument(
+        "--min_confidence",
+        type=probability,
+        default=0.0,
+        metavar="X",
+        help="leave out entities with a lower confidence; not in the file to compare with "
+        "(default: leave out none)",
+    )
     return parser.parse_args(argv)
 
 
@@ -51,13 +60,14 @@ def main(argv: list[str] | None = None) -> None:
     # After the checks, because seqeval takes a second to import.
     from ner.evaluation.report import write_comparison, write_report
 
-    write_report(args.predictions, settings, rows, page)
+    write_report(args.predictions, settings, rows, page, args.min_confidence)
     if args.compare:
         write_comparison(
             args.predictions,
-            retag(rows, settings),
+            retag(rows, settings, args.min_confidence),
             args.compare,
             retag(other_rows, other_settings),
+            args.min_confidence,
         )
 
 

@@ -214,9 +214,9 @@ def main(argv: list[str] | None = None) -> None:
             check_packing(trainer)
         run_training(trainer, checkpoint)
         if get_process().is_main_process:
-            for scorer in scorers:
-                scorer.restore_best(trainer.model)
-            save_adapter(trainer, run, settings.output_dir)
+            best = [scorer.restore_best(trainer.model) for scorer in scorers]
+            min_confidence = best[0]["min_confidence"] if best else None
+            save_adapter(trainer, run, settings.output_dir, min_confidence)
 
 
 if __name__ == "__main__":

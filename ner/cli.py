@@ -43,6 +43,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def non_negative_int(text: str) -> int:
+    """Parse a whole number of at least 0."""
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return int(text)
+
+
 def non_negative_float(text: str) -> float:
     """Parse a number of at least 0."""
     if not float(text) >= 0:
@@ -54,6 +61,13 @@ def fraction(text: str) -> float:
     """Parse a number from 0 up to, but not including, 1."""
     if not 0 <= float(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 0 and less than 1")
+    return float(text)
+
+
+def probability(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    if not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return float(text)
 
 

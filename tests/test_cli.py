@@ -8,7 +8,9 @@ from ner.cli import (
     describe_changes,
     fraction,
     non_negative_float,
+    non_negative_int,
     positive_int,
+    probability,
     run_script,
 )
 
@@ -59,10 +61,13 @@ def test_help_shows_the_docstring_as_written():
     ("parse", "text", "value"),
     [
         (positive_int, "1", 1),
+        (non_negative_int, "0", 0),
         (non_negative_float, "0", 0.0),
         (non_negative_float, "2e-4", 0.0002),
         (fraction, "0", 0.0),
         (fraction, "0.99", 0.99),
+        (probability, "0", 0.0),
+        (probability, "1", 1.0),
     ],
 )
 def test_numbers_within_their_range(parse, text, value):
@@ -75,11 +80,16 @@ def test_numbers_within_their_range(parse, text, value):
         (positive_int, "0"),
         (positive_int, "-3"),
         (positive_int, "1.5"),
+        (non_negative_int, "-1"),
+        (non_negative_int, "0.5"),
         (non_negative_float, "-0.1"),
         (non_negative_float, "nan"),
         (fraction, "1"),
         (fraction, "-0.1"),
         (fraction, "nan"),
+        (probability, "1.01"),
+        (probability, "-0.1"),
+        (probability, "nan"),
     ],
 )
 def test_numbers_outside_their_range(parse, text):

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 import evaluate_hub
 from ner.cli import InputError
 from ner.model.generation import AnswerGenerator
+from ner.text.answers import Answer, Piece
 from ner.text.corpus import load_split, sample_rows
 from ner.text.klue import TAGS
 from ner.text.notation import mark_entities, parse_marked_sentence
@@ -134,12 +135,107 @@ def test_wrong_input_is_reported_before_any_model_loads(flags, message, tmp_path
         (["--batch_size", "0"], "--batch_size"),
         (["--num_samples", "-3"], "--num_samples"),
         (["--max_new_tokens", "0"], "--max_new_tokens"),
+        (["--draft", "-1"], "--draft"),
+        (["--min_confidence", "1.5"], "--min_confidence"),
+        (["--min_confidence", "-0.1"], "--min_confidence"),
+        (["--min_confidence", "learned"], "--min_confidence"),
     ],
 )
 def test_impossible_number_is_reported_with_its_flag(flags, name, capsys):
     with pytest.raises(SystemExit):
         evaluate_hub.parse_args(flags)
     assert f"argument {name}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "constrain", "draft"),
+    [
+        ([], None, None),
+        (["--constrain", "--draft", "8"], True, 8),
+        (["--no-constrain", "--draft", "0"], False, 0),
+    ],
+)
+def test_copying_flags_reach_the_model(flags, constrain, draft, stand_in, monkeypatch):
+    monkeypatch.setattr("ner.evaluation.recognizer.LocalRecognizer", lambda **settings: settings)
+    args = evaluate_hub.parse_args(["--adapter", "none", "--model", str(stand_in), *flags])
+    settings = evaluate_hub.build_recognizer(args)
+    assert (settings["constrain"], settings["draft"]) == (constrain, draft)
+
+
+def test_json_answers_cannot_be_constrained(adapter, tmp_path):
+    flags = ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path)]
+    with pytest.raises(InputError, match="marked"):
+        evaluate_hub.main([*flags, "--constrain"])
+
+
+def test_saved_threshold_is_used_if_asked(adapter, tmp_path, capsys):
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter, folder)
+    record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    (folder / "training.json").write_text(json.dumps(record | {"min_confidence": 0.42}))
+    flags = ["--adapter", str(folder), *MEMORIZED, "--output_dir", str(tmp_path)]
+    evaluate_hub.main([*flags, "--min_confidence", "saved"])
+    assert "threshold 0.42, saved with the adapter\n" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["min_confidence"] == 0.42
+
+    evaluate_hub.main(flags)
+    assert "saved with the adapter" not in capsys.readouterr().out
+    assert "min_confidence" not in json.loads((tmp_path / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            ["--adapter", "ADAPTER"],
+            r"no threshold is saved with \S+EXAONE-adapter\. .*validation",
+        ),
+        (["--adapter", "none"], "no threshold is saved with none"),
+        (
+            ["--endpoint", "http://127.0.0.1:9/v1", "--model", "stand-in"],
+            "no threshold is saved with http://127.0.0.1:9/v1",
+        ),
+    ],
+)
+@pytest.mark.parametrize("task", [MEMORIZED, ["--text", "봄"]], ids=["split", "text"])
+def test_missing_threshold_is_reported_before_any_model_loads(
+    model, message, task, adapter, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        evaluate_hub, "build_recognizer", lambda args: pytest.fail("a model was asked for")
+    )
+    flags = [str(adapter) if flag == "ADAPTER" else flag for flag in [*model, *task]]
+    with pytest.raises(InputError, match=message):
+        evaluate_hub.main([*flags, "--min_confidence", "saved", "--output_dir", str(tmp_path)])
+
+
+class MarkingRecognizer:
+    """Says that a sentence's first character is a person, with a probability of 0.05 or unknown."""
+
+    prompt = "marked"
+
+    def __init__(self, has_probabilities: bool):
+        self.has_probabilities = has_probabilities
+
+    def answer(self, sentences):
+        for index, sentence in sentences.items():
+            answer = f"<{sentence[0]}:PS>{sentence[1:]}"
+            pieces = [Piece(1, -1), Piece(2, -1), Piece(6, -1), Piece(len(answer), 0)]
+            yield Answer(index, answer, True, pieces if self.has_probabilities else None)
+
+
+def test_unsure_names_are_not_printed(capsys):
+    for min_confidence in (0, 0.01, 0.9):
+        evaluate_hub.print_marked(MarkingRecognizer(True), ["봄이 왔다"], min_confidence)
+    assert capsys.readouterr().out.splitlines() == ["<봄:PS>이 왔다", "<봄:PS>이 왔다", "봄이 왔다"]
+
+
+def test_names_without_probabilities_are_never_compared(capsys):
+    evaluate_hub.print_marked(MarkingRecognizer(False), ["봄이 왔다"])
+    assert capsys.readouterr().out == "<봄:PS>이 왔다\n"
+    with pytest.raises(InputError, match=r"sentence 1: .*Leave out --min_confidence"):
+        evaluate_hub.print_marked(MarkingRecognizer(False), ["봄이 왔다"], 0.5)
 
 
 def test_endpoint_needs_the_models_name(capsys):

@@ -13,7 +13,13 @@ from ner.evaluation.predictions import retag
 from ner.evaluation.summary import compute_metrics
 from ner.evaluation.tables import format_budget, format_scores
 from report import main
-from tests.evaluation.rows import HAND_MADE, SETTINGS, make_random_rows, write_predictions
+from tests.evaluation.rows import (
+    CONFIDENT,
+    HAND_MADE,
+    SETTINGS,
+    make_random_rows,
+    write_predictions,
+)
 from tests.helpers import ROOT
 
 
@@ -33,6 +39,27 @@ def test_command_scores_and_compares(tmp_path, capsys):
     comparison = json.loads((tmp_path / "comparison.json").read_text())
     assert comparison == compare(HAND_MADE, retag(worse, {}))
     assert "differently than in the file" not in printed
+
+
+def test_threshold_applies_to_the_first_file(tmp_path, capsys):
+    path = write_predictions(tmp_path / "predictions.jsonl", CONFIDENT)
+    main([str(path), "--min_confidence", "0.55", "--compare", str(path)])
+    assert f"first: {path}, without entities below 0.55\n" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["min_confidence"] == 0.55
+    comparison = json.loads((tmp_path / "comparison.json").read_text())
+    assert comparison["min_confidence"] == 0.55
+    difference = comparison["scores"]["seqeval"]["f1"]["value"]
+    assert difference == pytest.approx(6 / 8 - 8 / 11)
+    assert {sentence["id"] for sentence in comparison["changed"]} == {2, 3, 4}
+
+
+@pytest.mark.parametrize("threshold", ["-0.1", "1.1", "nan", "much"])
+def test_threshold_is_a_probability(tmp_path, threshold, capsys):
+    path = write_predictions(tmp_path / "predictions.jsonl", CONFIDENT)
+    with pytest.raises(SystemExit):
+        main([str(path), "--min_confidence", threshold])
+    assert "--min_confidence" in capsys.readouterr().err
 
 
 def test_both_files_are_checked_before_anything_is_written(tmp_path):

@@ -13,7 +13,7 @@ from ner.cli import InputError, describe_changes
 from ner.evaluation.predictions import read_predictions
 from ner.files import write_atomically
 from ner.model.process import get_process
-from ner.text.answers import Answer
+from ner.text.answers import Answer, Piece
 from ner.text.conversion import tag_answer
 from ner.text.corpus import get_id2label, load_split, sample_rows
 from ner.text.prompts import get_answer_kind
@@ -118,8 +118,9 @@ def append_predictions(
 
 def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], kind: str) -> dict:
     """A line of the predictions file."""
-    tags, diagnosis = tag_answer(answer.text, row["tokens"], kind)
-    return {
+    pieces = answer.pieces and [Piece(end, round(logprob, 4)) for end, logprob in answer.pieces]
+    tags, diagnosis = tag_answer(answer.text, row["tokens"], kind, pieces)
+    line = {
         "id": row["row"],
         "tokens": row["tokens"],
         "gold": [id2label[tag] for tag in row["ner_tags"]],
@@ -128,6 +129,9 @@ def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], kind: s
         "diagnosis": diagnosis,
         "stopped": answer.stopped,
     }
+    if pieces is not None:
+        line["pieces"] = pieces
+    return line
 
 
 def format_line(content: dict) -> str:

@@ -20,7 +20,7 @@ JSON_READINGS = ["plain_json", "repaired", "cut_off", "unreadable"]
 MARKED_READINGS = ["copied", "mended", "cut_off", "unreadable"]
 VERDICTS = {
     "gold": [*OVERLAPS, "missed"],
-    "predicted": [*OVERLAPS, "made_up", "not_in_sentence", "repeated", "unknown_label"],
+    "predicted": [*OVERLAPS, "made_up", "not_in_sentence", "repeated", "unknown_label", "unsure"],
     "further": [*OVERLAPS, "made_up"],
 }
 TITLES = {
@@ -33,6 +33,7 @@ DISPLAY_NAMES = {
     "plain_json": "plain JSON",
     "not_in_sentence": "not in the sentence",
     "repeated": "not placed",
+    "unsure": "below the threshold",
 }
 
 Entity = tuple[str, int, int]  # label, first token, token after the last
@@ -73,8 +74,8 @@ def classify_mention(mention: dict, gold: list[Entity], tokens: list[str]) -> di
         end = token_of_character[mention["end"] - 1] + 1
         verdict = classify_entity((mention["label"], start, end), gold, "made_up")
         return {**mention, "start": start, "end": end, "verdict": verdict}
-    if mention["status"] == "unknown label":
-        return {**mention, "verdict": "unknown_label"}
+    if mention["status"] in ("unknown label", "unsure"):
+        return {**mention, "verdict": mention["status"].replace(" ", "_")}
     occurrences = list_occurrences([mention["text"]], "".join(tokens))[mention["text"]]
     return {**mention, "verdict": "repeated" if any(occurrences) else "not_in_sentence"}
 
@@ -121,6 +122,8 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
         - `repeated`: occurs in the sentence but has no place, because a JSON answer lists it too
           often or a marked copy differs too much
         - `unknown_label`: its label is not one of KLUE's
+        - `unsure`: not tagged, because its confidence is below the threshold; absent if there is
+          none
     - `further`, occurrences that were tagged although no answer lists them: the first five
       verdicts of `predicted`
     - `answers`, by how `tag_answer` read them: `plain_json`, `repaired`, `cut_off`, `unreadable`;
@@ -141,6 +144,8 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
             for verdict in found:
                 budget[group]["total"] += 1
                 budget[group][verdict] += 1
+    if not budget["predicted"]["unsure"]:
+        del budget["predicted"]["unsure"]  # most reports have no threshold
     return budget
 
 

@@ -77,7 +77,7 @@ def count_surface_forms(row: dict, gold: list[tuple[str, int, int]]) -> np.ndarr
     listed_texts = [
         (mention["label"], normalize(mention["text"])[0])
         for mention in row["diagnosis"]["mentions"]
-        if mention["label"] in LABELS
+        if mention["label"] in LABELS and mention["status"] != "unsure"
     ]
     return count_by_label(gold_texts, listed_texts)
 

@@ -1,26 +1,36 @@
 """Answers from an OpenAI-compatible server, such as vLLM's."""
 
+import codecs
+import json
 import os
+import re
+import textwrap
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from httpx2 import HTTPError
-from huggingface_hub import InferenceClient
+from huggingface_hub import ChatCompletionOutputLogprob, InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 from ner.cli import InputError
-from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer
-from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
+from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer, Piece
+from ner.text.grammar import write_gbnf
+from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, check_constrain
 
 PAUSES = (1, 2, 4, 8)  # seconds before another try
-PERMANENT = (400, 401, 403, 404)  # another try would not help
+PERMANENT = (400, 401, 403, 404, 422)  # another try would not help
+REFUSED = (400, 422, 500)  # by a server that takes no grammar; vLLM 0.27 answers 500
+MESSAGE = re.compile(r'"(?:message|detail)":\s*("(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*")')
 
 
 class EndpointRecognizer:
     """Asks a server for the names in sentences, several sentences at a time, at temperature 0.
 
-    The server's key comes from ENDPOINT_API_KEY. The hub's token is never sent to it.
+    With `constrain`, each request has the grammar of its sentence's marked answers, as vLLM takes
+    it. The server's key comes from ENDPOINT_API_KEY. The hub's token is never sent to it.
+
+    Raises InputError for `constrain` with a prompt that asks for JSON.
     """
 
     def __init__(
@@ -30,23 +40,28 @@ class EndpointRecognizer:
         prompt: str,
         max_new_tokens: int | None = None,
         concurrency: int = 16,
+        constrain: bool = False,
     ):
+        if constrain:
+            check_constrain(prompt)
         self.url, self.model, self.concurrency = url, model, concurrency
-        self.prompt = prompt
+        self.prompt, self.constrain = prompt, constrain
         self.max_new_tokens = max_new_tokens or DEFAULT_MAX_NEW_TOKENS
+        self.key = os.environ.get("ENDPOINT_API_KEY")
         # Without a key of its own the client would send the hub's token.
-        key = os.environ.get("ENDPOINT_API_KEY") or "none"
-        self.client = InferenceClient(base_url=url, api_key=key, timeout=300)
+        self.client = InferenceClient(base_url=url, api_key=self.key or "none", timeout=300)
 
     @property
     def settings(self) -> dict:
         """Everything the answers depend on."""
-        return {
+        settings = {
             "endpoint": self.url,
             "model": self.model,
             "prompt": self.prompt,
             "max_new_tokens": self.max_new_tokens,
         }
+        # Only if on, so that runs that began before there was a grammar can continue.
+        return settings | {"constrain": True} if self.constrain else settings
 
     def answer(self, sentences: dict[int, str]) -> Iterator[Answer]:
         """Yield answers by the sentences' indices as they arrive.
@@ -75,6 +90,14 @@ class EndpointRecognizer:
     def explain(self, error: Exception) -> InputError:
         status = read_status(error)
         reason = f"status {status}" if status else type(error).__name__
+        if status in REFUSED:
+            reason += read_message(error, self.key)
+        if status in REFUSED and self.constrain:
+            return InputError(
+                f"{self.url}: {self.model} refuses a request with a grammar ({reason}). Leave out "
+                "--constrain, or start vLLM with a backend that takes grammars: "
+                "--structured-outputs-config.backend auto"
+            )
         return InputError(
             f"{self.url}: no answer from {self.model} ({reason}). Check that the address "
             "is right and ends in /v1, that the server has --model, and whether it needs "
@@ -82,12 +105,46 @@ class EndpointRecognizer:
         )
 
     def request(self, index: int, sentence: str) -> Answer:
-        messages = build_prompt(sentence, SYSTEM_PROMPTS[self.prompt])
+        grammar = {"structured_outputs": {"grammar": write_gbnf(sentence)}}
         reply = self.client.chat_completion(
-            messages, model=self.model, max_tokens=self.max_new_tokens, temperature=0
+            build_prompt(sentence, SYSTEM_PROMPTS[self.prompt]),
+            model=self.model,
+            max_tokens=self.max_new_tokens,
+            temperature=0,
+            logprobs=True,
+            extra_body=grammar if self.constrain else None,
         ).choices[0]
-        return Answer(index, reply.message.content or "", reply.finish_reason != "length")
+        text = reply.message.content or ""
+        tokens = reply.logprobs.content if reply.logprobs else None
+        pieces = locate_tokens(text, tokens) if tokens else None
+        return Answer(index, text, reply.finish_reason != "length", pieces)
+
+
+def locate_tokens(text: str, tokens: list[ChatCompletionOutputLogprob]) -> list[Piece] | None:
+    """Where each token of a reply ends in its text. None if the tokens do not give the text.
+
+    A token that ends within a character ends after the last complete one. Tokens after the text,
+    such as an end-of-turn marker, are left out.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    written, pieces = "", []
+    for token in tokens:
+        if len(written) >= len(text):
+            break
+        encoded = token.get("bytes")  # may be missing
+        written += decoder.decode(token.token.encode() if encoded is None else bytes(encoded))
+        pieces.append(Piece(len(written), token.logprob))
+    return pieces if written == text else None
 
 
 def read_status(error: Exception) -> int | None:
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
+
+
+def read_message(error: HfHubHTTPError, key: str | None) -> str:
+    """The server's own message, shortened and without the key; empty if there is none."""
+    found = MESSAGE.search(error.response.text)
+    message = json.loads(found[1], strict=False) if found else ""
+    if key:
+        message = message.replace(key, "…")
+    return message and ": " + textwrap.shorten(message, 200, placeholder=" …")

@@ -16,8 +16,9 @@ def read_predictions(path: Path) -> tuple[dict, list[dict]]:
     """Return the settings of a predictions file and its rows, sorted by id.
 
     A row has `id` (the sentence's row in the split), `tokens`, `gold` (IOB2 tags), `answer` (the
-    raw text) and `stopped` (whether the model ended its answer itself). `tags` and `diagnosis` are
-    optional: they record how the answer was read when the file was written.
+    raw text) and `stopped` (whether the model ended its answer itself). The others are optional:
+    `pieces` (each token of the answer as [end, logprob], see `Piece`), and `tags` and `diagnosis`,
+    which record how the answer was read when the file was written.
 
     Ignores an incomplete last line, which a killed process leaves behind. Raises InputError, with
     the line, for a malformed file.
@@ -86,16 +87,34 @@ def check_row(row: object) -> None:
         raise ValueError("tokens must be strings")
     if len(row["gold"]) != len(row["tokens"]) or any(tag not in TAGS for tag in row["gold"]):
         raise ValueError(f"gold must hold one tag per token, of {', '.join(TAGS)}")
+    if "pieces" in row and not is_list_of_pieces(row["pieces"]):
+        raise ValueError("pieces must be a list of [end, logprob], with logarithms of at most 0")
 
 
-def retag(rows: list[dict], settings: dict) -> list[dict]:
+def is_list_of_pieces(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(piece, list)
+        and [type(number) for number in piece] in ([int, float], [int, int])
+        and piece[1] <= 0
+        for piece in value
+    )
+
+
+def retag(rows: list[dict], settings: dict, min_confidence: float = 0.0) -> list[dict]:
     """Copies of the rows whose `tags` and `diagnosis` come from the current `tag_answer`.
 
-    The prompt in the settings decides the kind of the answers.
+    The prompt in the settings decides the kind of the answers. Raises InputError if there is a
+    threshold but a row has no `pieces`, and so no confidence.
     """
+    if min_confidence and not all("pieces" in row for row in rows):
+        raise InputError(
+            "the predictions have no probabilities (pieces), so there is no confidence to compare "
+            "with --min_confidence. Leave it out, or evaluate again"
+        )
     kind = get_answer_kind(settings.get("prompt"))
     retagged = []
     for row in rows:
-        tags, diagnosis = tag_answer(row["answer"], row["tokens"], kind)
+        pieces = row.get("pieces")
+        tags, diagnosis = tag_answer(row["answer"], row["tokens"], kind, pieces, min_confidence)
         retagged.append({**row, "tags": tags, "diagnosis": diagnosis})
     return retagged

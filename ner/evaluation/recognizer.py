@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ner.cli import InputError
 from ner.model.adapter import read_adapter_config
+from ner.model.copying import CopyRules, choose_draft
 from ner.model.device import check_device
 from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.hub import Base, download_base, find_base
@@ -19,7 +20,12 @@ from ner.model.tokenizer import encode_prompt, find_end_tokens, load_tokenizer
 from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer
 from ner.text.conversion import write_gold_answer
 from ner.text.corpus import get_id2label, load_split
-from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, get_answer_kind
+from ner.text.prompts import (
+    SYSTEM_PROMPTS,
+    build_prompt,
+    check_constrain,
+    get_answer_kind,
+)
 
 # Sentences added to the user's when looking for the prefix that all prompts share. Without them,
 # it would include words that all of the user's sentences begin with.
@@ -30,8 +36,10 @@ class LocalRecognizer:
     """A base model with its adapter, if it has one. Loads the weights for the first answer.
 
     `adapter` is the adapter's folder, `adapter_name` the name that the user gave. The training
-    answers of `dataset` decide `max_new_tokens` if it is not given. Raises InputError, before the
-    download, if this machine cannot hold the model.
+    answers of `dataset` decide `max_new_tokens` if it is not given. Marked answers are held to
+    exact copies of their sentences unless `constrain` is false, and `draft` tokens of the copy are
+    tried in each call of the model. Raises InputError, before the download, if this machine cannot
+    hold the model or if JSON answers are to be constrained.
     """
 
     def __init__(
@@ -44,10 +52,17 @@ class LocalRecognizer:
         batch_size: int | None = None,
         max_new_tokens: int | None = None,
         dataset: str | None = None,
+        constrain: bool | None = None,
+        draft: int | None = None,
     ):
         self.base, self.precision = base, precision
         self.adapter, self.adapter_name = adapter, adapter_name
         self.prompt = prompt
+        self.copies = get_answer_kind(prompt) == "marked"
+        if constrain:
+            check_constrain(prompt)
+        self.constrain = self.copies if constrain is None else constrain
+        self.draft = choose_draft() if draft is None else draft
         self.batch_size = batch_size or (64 if torch.cuda.is_available() else 16)
         # A batch's keys and values: 0.13 GB per sentence of 1,024 tokens in EXAONE 3. A batch that
         # does not fit is halved, so a small one is enough to begin with.
@@ -61,7 +76,7 @@ class LocalRecognizer:
     @property
     def settings(self) -> dict:
         """Everything the answers depend on."""
-        return {
+        settings = {
             "model": self.base.name,
             "revision": self.base.revision,
             "adapter": self.adapter_name,
@@ -70,6 +85,7 @@ class LocalRecognizer:
             "prompt": self.prompt,
             "max_new_tokens": self.max_new_tokens,
         }
+        return settings | {"constrain": self.constrain} if self.copies else settings
 
     def encode_prompt(self, sentence: str) -> list[int]:
         """Token ids of a sentence's chat, up to where the answer begins."""
@@ -85,13 +101,17 @@ class LocalRecognizer:
         prompts = {index: self.encode_prompt(text) for index, text in sentences.items()}
         prefix = self.find_prefix(list(prompts.values()))
         generator = self.load_generator()
-        return generator.generate(prompts, prefix, self.batch_size, self.max_new_tokens)
+        return generator.generate(
+            prompts, prefix, self.batch_size, self.max_new_tokens, sentences if self.copies else {}
+        )
 
     def load_generator(self) -> AnswerGenerator:
         """Download and load the weights."""
         download_base(self.base)
         model = load_recognizer(self.base, self.precision, self.adapter)
-        return AnswerGenerator(model, self.tokenizer, find_end_tokens(self.base, self.tokenizer))
+        end_tokens = find_end_tokens(self.base, self.tokenizer)
+        rules = CopyRules(self.tokenizer, end_tokens, self.draft, self.constrain)
+        return AnswerGenerator(model, self.tokenizer, end_tokens, rules if self.copies else None)
 
 
 def find_recognizer_base(

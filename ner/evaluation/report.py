@@ -8,29 +8,41 @@ from ner.evaluation.page.render import render_page
 from ner.evaluation.predictions import read_answered, retag
 from ner.evaluation.scores import compute_f1
 from ner.evaluation.summary import compute_metrics
-from ner.evaluation.tables import format_budget, format_comparison, format_scores, format_table
+from ner.evaluation.tables import (
+    format_budget,
+    format_comparison,
+    format_confidence,
+    format_scores,
+    format_table,
+)
 from ner.files import check_writable, write_atomically
 
 
-def report_predictions(path: Path) -> dict:
+def report_predictions(path: Path, min_confidence: float = 0.0) -> dict:
     """Read a predictions file and report on it; see `write_report`. Returns the metrics."""
     settings, rows = read_answered(path)
     page = path.with_name("report.html")
     for output in (page, path.with_name("metrics.json")):
         check_writable(output)
-    return write_report(path, settings, rows, page)
+    return write_report(path, settings, rows, page, min_confidence)
 
 
-def write_report(path: Path, settings: dict, rows: list[dict], page: Path) -> dict:
+def write_report(
+    path: Path, settings: dict, rows: list[dict], page: Path, min_confidence: float = 0.0
+) -> dict:
     """Score the rows of the predictions file `path`, print the figures and write the page.
 
-    Also writes `metrics.json` beside `path`, with the settings under which the predictions were
-    made. Returns the metrics.
+    Entities below the threshold `min_confidence` are left out. Also writes `metrics.json` beside
+    `path`, with the settings under which the predictions were made. Returns the metrics. Raises
+    InputError if there is a threshold but no confidence.
     """
-    retagged = retag(rows, settings)
-    metrics = compute_metrics(retagged)
+    complete = retag(rows, settings)
+    retagged = retag(rows, settings, min_confidence) if min_confidence else complete
+    metrics = compute_metrics(retagged, min_confidence, complete)
     print(f"{format_table(retagged)}\n\n{format_scores(metrics)}\n\n{format_budget(metrics)}\n")
-    if change := describe_retagging(rows, retagged):
+    if confidence := format_confidence(metrics):
+        print(f"{confidence}\n")
+    if change := describe_retagging(rows, complete):
         print(f"{change}\n")
     metrics_file = path.with_name("metrics.json")
     write_json(metrics_file, {"settings": settings} | metrics)
@@ -53,13 +65,24 @@ def describe_retagging(rows: list[dict], retagged: list[dict]) -> str:
     )
 
 
-def write_comparison(path: Path, rows: list[dict], other: Path, others: list[dict]) -> None:
+def write_comparison(
+    path: Path,
+    rows: list[dict],
+    other: Path,
+    others: list[dict],
+    min_confidence: float = 0.0,
+) -> None:
     """Compare the retagged rows of two predictions files and print the differences.
 
-    Also writes them to `comparison.json` beside `path`, the first file.
+    The rows of the first file were tagged with the threshold `min_confidence`. Also writes the
+    differences to `comparison.json` beside `path`, the first file.
     """
     comparison = compare(rows, others)
-    print(f"\nfirst: {path}\nother: {other}\n\n{format_comparison(comparison)}\n")
+    threshold = ""
+    if min_confidence:
+        comparison = {"min_confidence": min_confidence} | comparison
+        threshold = f", without entities below {min_confidence}"
+    print(f"\nfirst: {path}{threshold}\nother: {other}\n\n{format_comparison(comparison)}\n")
     comparison_file = path.with_name("comparison.json")
     write_json(comparison_file, comparison)
     print(comparison_file)

@@ -1,13 +1,20 @@
 """All figures of a report, as `metrics.json` holds them."""
 
 from ner.evaluation.budget import count_budget, count_confusion
+from ner.evaluation.confidence import describe_confidence
 from ner.evaluation.counts import count_sentences, sum_sentences
 from ner.evaluation.scores import describe_bootstrap, estimate, resample, score_counts
 
 
-def compute_metrics(rows: list[dict]) -> dict:
+def compute_metrics(
+    rows: list[dict], min_confidence: float = 0.0, complete: list[dict] | None = None
+) -> dict:
     """Compute all figures from rows with `tags` and `diagnosis`, in any order.
 
+    If the rows were tagged with a threshold `min_confidence`, `complete` are the same rows without
+    one.
+
+    - `min_confidence`: the threshold, if there is one. It applies to all figures but `confidence`;
     - `sentences`, `gold_entities`, `predicted_entities` (as tagged) and `hit_token_limit` (answers
       without an end marker);
     - `scores`: by the names in SCORES, each with `f1` and, except for KLUE's two, `precision` and
@@ -16,6 +23,7 @@ def compute_metrics(rows: list[dict]) -> dict:
       `right`, `predicted` and `support`;
     - `confusion`: see `count_confusion`;
     - `budget`: see `count_budget`;
+    - `confidence`: see `describe_confidence`; absent if a row has no `pieces`;
     - `bootstrap`: how the intervals were computed.
     """
     counts = count_sentences(rows)
@@ -26,7 +34,8 @@ def compute_metrics(rows: list[dict]) -> dict:
     ):
         right, predicted, gold = label_counts
         label_figures.update(right=right, predicted=predicted, support=gold)
-    return {
+    metrics = {"min_confidence": min_confidence} if min_confidence else {}
+    metrics |= {
         "sentences": len(rows),
         "gold_entities": int(totals["seqeval"][:, 2].sum()),
         "predicted_entities": int(totals["seqeval"][:, 1].sum()),
@@ -36,3 +45,6 @@ def compute_metrics(rows: list[dict]) -> dict:
         "budget": count_budget(rows),
         "bootstrap": describe_bootstrap("sentences"),
     }
+    if all("pieces" in row for row in rows):
+        metrics["confidence"] = describe_confidence(complete or rows)
+    return metrics

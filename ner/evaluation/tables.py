@@ -44,6 +44,26 @@ def format_budget(metrics: dict) -> str:
     return "\n".join(lines)
 
 
+def format_confidence(metrics: dict) -> str:
+    """How good the confidence is, and what a threshold does; empty if there is no confidence."""
+    if "confidence" not in metrics:
+        return ""
+    auroc = metrics["confidence"]["auroc"]
+    ways = " and ".join(
+        f"from {way['f1']:.4f} to {way['f1_with_threshold']:.4f} ({way['threshold']:.4f})"
+        for way in metrics["confidence"]["halves"]
+    )
+    lines = [
+        f"confidence: AUROC {'–' if auroc is None else f'{auroc:.4f}'}. "
+        f"A threshold chosen on one half of the sentences changes the other's F1 {ways}"
+    ]
+    if threshold := metrics.get("min_confidence"):
+        total = metrics["confidence"]["curve"][0]["entities"]
+        left_out = total - metrics["predicted_entities"]
+        lines.append(f"{left_out:,} of {total:,} entities are below {threshold} and left out")
+    return "\n".join(lines)
+
+
 def format_comparison(comparison: dict, limit: int = 10) -> str:
     """The differences with their intervals, and the `limit` sentences that changed most."""
     lines = [f"{'first minus other':<30}      F1   95 % interval"]

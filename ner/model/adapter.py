@@ -96,12 +96,24 @@ def read_prompt_name(folder: Path) -> str | None:
     """The name of the system prompt an adapter was trained with, if it is recorded."""
     if record := read_record(folder):
         return (record["data"]["source"] or record["data"]).get("prompt")
-    card = folder / "README.md"  # a published adapter has only the card
-    if card.is_file():
-        text = card.read_text(encoding="utf-8")
-        if found := re.search(r"^system_prompt: (\w+)$", text, re.MULTILINE):
-            return found[1]
-    return None
+    return read_card_field(folder, "system_prompt")
+
+
+def read_min_confidence(folder: Path) -> float | None:
+    """The confidence threshold that `train.py --validation` saved with an adapter, if it did."""
+    if record := read_record(folder):
+        return record.get("min_confidence")
+    field = read_card_field(folder, "min_confidence")
+    return float(field) if field else None
+
+
+def read_card_field(folder: Path, name: str) -> str | None:
+    """A field of a published adapter's card. Such an adapter has no `training.json`."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return None
+    found = re.search(rf"^{name}: ([\w.+-]+)$", card.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None
 
 
 def rename_modules(config: dict, rename: Callable[[str], str]) -> dict:

@@ -1,12 +1,14 @@
 """Check whether a model fits on this machine."""
 
+import os
+
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 from ner.cli import InputError
 from ner.model.process import get_process
 
-LARGEST_CPU_MODEL = 1_000_000_000  # parameters; a larger model trains for days on a CPU
+LARGEST_CPU_MODEL = 1_000_000_000  # parameters; larger models are slow and tight on a CPU
 NF4_BITS = 4.127  # per value: 4, and the scales of double quantization (QLoRA, section 3)
 
 
@@ -47,13 +49,31 @@ def check_device(name: str, model: torch.nn.Module, precision: str, working_byte
     if torch.cuda.is_available():
         check_gpu(name, needed)
     elif (parameters := count_parameters(model)) > LARGEST_CPU_MODEL:
+        check_ram(name, parameters, needed)
+
+
+def check_ram(name: str, parameters: int, needed: float) -> None:
+    """Check that a machine without a GPU has `needed` bytes of RAM, and warn that it is slow.
+
+    Memory that other programs hold counts as available, because they can be closed. Raises
+    InputError.
+    """
+    ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > ram:
         raise InputError(
-            f"{name} has {parameters / 1e9:.1f} billion parameters and needs a CUDA GPU with "
-            f"about {needed / 1e9:.0f} GB free, but PyTorch {torch.__version__} (CUDA "
-            f"{torch.version.cuda}) finds none. Check nvidia-smi, and that the driver is new "
-            "enough for that CUDA. Rent a card of 24 GB, such as an RTX 4090, or run the whole "
-            "pipeline without one: make rehearse"
+            f"{name} has {parameters / 1e9:.1f} billion parameters, but PyTorch "
+            f"{torch.__version__} (CUDA {torch.version.cuda}) finds no GPU. Without one, these "
+            f"settings take about {needed / 1e9:.0f} GB of memory, but this machine has "
+            f"{ram / 1e9:.0f} GB. Check nvidia-smi, and that the driver is new enough for that "
+            "CUDA. Rent a card of 24 GB, such as an RTX 4090, or run the whole pipeline on a tiny "
+            "model: make rehearse. To stay on this machine, which is slow, lower --batch_size and, "
+            "in training, add --activation_checkpointing"
         )
+    get_process().print(
+        f"note: {name} has {parameters / 1e9:.1f} billion parameters, but PyTorch finds no GPU "
+        f"(check nvidia-smi). Without one, it takes about {needed / 1e9:.0f} GB of this machine's "
+        f"{ram / 1e9:.0f} GB of memory and is slow"
+    )
 
 
 def check_gpu(name: str, needed: float) -> None:

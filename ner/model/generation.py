@@ -3,13 +3,15 @@
 import copy
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from tqdm import tqdm
 from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from ner.model.copying import Copy, CopyRules
 from ner.model.device import is_out_of_memory
-from ner.text.answers import Answer
+from ner.text.answers import Answer, Piece
 
 
 def find_shared_prefix(prompts: list[list[int]]) -> list[int]:
@@ -17,16 +19,53 @@ def find_shared_prefix(prompts: list[list[int]]) -> list[int]:
     return os.path.commonprefix([prompt[:-1] for prompt in prompts])
 
 
+@dataclass
+class PartialAnswer:
+    """An answer in the making. It is finished when it stopped or has `limit` tokens."""
+
+    index: int
+    prompt: list[int]
+    limit: int
+    copy: Copy | None = None
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    stopped: bool = False
+
+    @property
+    def chat(self) -> list[int]:
+        return self.prompt + self.tokens
+
+    @property
+    def is_finished(self) -> bool:
+        return self.stopped or len(self.tokens) >= self.limit
+
+    def draft(self) -> list[int]:
+        """The tokens that probably follow."""
+        return self.copy.draft() if self.copy else []
+
+    def allows(self, token: int) -> bool:
+        return self.copy is None or self.copy.allows(token)
+
+    def add(self, token: int, logprob: float, is_end: bool) -> None:
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.stopped = is_end
+        if self.copy:
+            self.copy.add(token)
+
+
 class AnswerGenerator:
-    """Answers prompts greedily, in batches."""
+    """Answers prompts greedily, in batches. `rules` are for answers that copy their sentences."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         end_tokens: list[int],
+        rules: CopyRules | None = None,
     ):
         self.model, self.tokenizer, self.end_tokens = model, tokenizer, end_tokens
+        self.rules = rules
 
     def generate(
         self,
@@ -34,48 +73,56 @@ class AnswerGenerator:
         prefix: list[int],
         batch_size: int,
         max_new_tokens: int,
+        sentences: dict[int, str] | None = None,
     ) -> Iterator[Answer]:
         """Yield greedy answers as they are completed, in batches of similar length.
 
-        `prompts` are token ids by index, and `prefix` is their common beginning. Longer prompts
-        come first. The few answers that continue long after the rest of their batch are set aside
-        and finished together. Alone, they would need a step of the whole model for every token. A
-        batch that does not fit into memory is halved, and so are all later ones.
+        `prompts` are token ids by index, and `prefix` is their common beginning. `sentences` are
+        those that answers copy, by index. Longer prompts come first. The few answers that continue
+        long after the rest of their batch are set aside and finished together. Alone, they would
+        need a step of the whole model for every token. A batch that does not fit into memory is
+        halved, and so are all later ones.
         """
         cache = self.compute_prefix(prefix)
-        chats = {index: list(prompt) for index, prompt in prompts.items()}
-        pending = list(prompts)
+        pending = [
+            PartialAnswer(index, prompt, max_new_tokens) for index, prompt in prompts.items()
+        ]
         while pending:
-            pending.sort(key=lambda index: len(chats[index]), reverse=True)
+            pending.sort(key=lambda answer: len(answer.chat), reverse=True)
             start, unfinished = 0, []
             while start < len(pending):
                 batch = pending[start : start + batch_size]
                 leave = len(batch) // 8 if len(pending) > batch_size else 0
-                limits = [
-                    max_new_tokens - (len(chats[index]) - len(prompts[index])) for index in batch
-                ]
-                extensions = self.try_batch(
-                    [chats[index] for index in batch], limits, len(prefix), cache, leave
-                )
-                if extensions is None:
+                self.start_copies(batch, sentences or {})
+                if not self.try_batch(batch, len(prefix), cache, leave):
                     batch_size = len(batch) // 2
                     continue
-                for index, tokens, limit in zip(batch, extensions, limits, strict=True):
-                    chats[index] += tokens
-                    stopped = tokens[-1] in self.end_tokens
-                    if stopped or len(tokens) == limit:
-                        yield self.decode(index, chats[index][len(prompts[index]) :], stopped)
-                    else:
-                        unfinished.append(index)
+                yield from (self.decode(answer) for answer in batch if answer.is_finished)
+                unfinished += [answer for answer in batch if not answer.is_finished]
                 start += len(batch)
             pending = unfinished
 
-    def decode(self, index: int, tokens: list[int], stopped: bool) -> Answer:
-        return Answer(index, self.tokenizer.decode(tokens, skip_special_tokens=True), stopped)
+    def start_copies(self, answers: list[PartialAnswer], sentences: dict[int, str]) -> None:
+        for answer in answers:
+            if self.rules and answer.copy is None and answer.index in sentences:
+                answer.copy = Copy(self.rules, sentences[answer.index])
+
+    def decode(self, answer: PartialAnswer) -> Answer:
+        """An answer's text, and where in it each token ends."""
+        beginnings = [answer.tokens[:count] for count in range(1, len(answer.tokens) + 1)]
+        texts = self.tokenizer.batch_decode(beginnings, skip_special_tokens=True)
+        pieces = []
+        for text, logprob in zip(texts, answer.logprobs, strict=True):
+            # A token may end within a character, which then belongs to the next token as well.
+            pieces.append(Piece(len(text.rstrip("\ufffd")), logprob))
+        return Answer(answer.index, texts[-1], answer.stopped, pieces)
 
     def compute_prefix(self, prefix: list[int]) -> Cache:
         """The prefix's keys and values, computed once. Batches copy them."""
-        cache = DynamicCache(config=self.model.config)
+        # With drafts, even the layers with a sliding window keep everything: what they drop when
+        # drafted tokens come in could not be restored when these are rejected.
+        drafts = self.rules is not None and self.rules.draft > 0
+        cache = DynamicCache() if drafts else DynamicCache(config=self.model.config)
         if prefix:
             input_ids = torch.tensor([prefix], device=self.model.device)
             with torch.inference_mode():
@@ -83,83 +130,121 @@ class AnswerGenerator:
         return cache
 
     def try_batch(
-        self,
-        chats: list[list[int]],
-        limits: list[int],
-        prefix_length: int,
-        prefix_cache: Cache,
-        leave: int,
-    ) -> list[list[int]] | None:
-        """Extend a batch. None if it does not fit into memory."""
+        self, answers: list[PartialAnswer], prefix_length: int, prefix_cache: Cache, leave: int
+    ) -> bool:
+        """Extend a batch. Returns whether it fits into memory."""
         try:
-            return self.extend_batch(chats, limits, prefix_length, prefix_cache, leave)
+            self.extend_batch(answers, prefix_length, prefix_cache, leave)
+            return True
         except RuntimeError as error:
-            if len(chats) == 1 or not is_out_of_memory(error):
+            if len(answers) == 1 or not is_out_of_memory(error):
                 raise
         # The error's frames hold memory until the except block ends.
         torch.cuda.empty_cache()
         tqdm.write(
-            f"out of memory with {len(chats)} sentences at a time; continuing with "
-            f"{len(chats) // 2}"
+            f"out of memory with {len(answers)} sentences at a time; continuing with "
+            f"{len(answers) // 2}"
         )
-        return None
+        return False
 
     def extend_batch(
-        self,
-        chats: list[list[int]],
-        limits: list[int],
-        prefix_length: int,
-        prefix_cache: Cache,
-        leave: int,
-    ) -> list[list[int]]:
-        """The tokens that greedily follow each chat, until only `leave` chats are unfinished.
+        self, answers: list[PartialAnswer], prefix_length: int, prefix_cache: Cache, leave: int
+    ) -> None:
+        """Extend each answer greedily, until only `leave` answers are unfinished.
 
-        A chat is finished at an end token or at its limit. It then leaves the batch, whereas
-        Transformers' `generate` computes every chat until the last has finished. Padding is on the
-        left, between the prefix and the rest.
+        A finished answer leaves the batch, whereas Transformers' `generate` computes every answer
+        until the last has finished. Each call of the model takes the last token of every answer and
+        its draft. Of a draft, the tokens that greedy decoding chooses anyway are kept.
         """
-        device = self.model.device
-        input_ids, mask = self.pad_chats(chats, prefix_length)
-        running = torch.arange(len(chats), device=device)
-        remaining = torch.tensor(limits, device=device)
-        end_tokens = torch.tensor(self.end_tokens, device=device)
+        running = [answer for answer in answers if not answer.is_finished]
+        fed = [answer.chat[prefix_length:] for answer in running]
         cache = copy.deepcopy(prefix_cache)
-        cache.batch_repeat_interleave(len(chats))
-        generated: list[list[int]] = [[] for _ in chats]
+        cache.batch_repeat_interleave(len(running))
+        mask = torch.ones(len(running), prefix_length, dtype=torch.long, device=self.model.device)
         with torch.inference_mode():
             while len(running) > leave:
+                drafts = [answer.draft() for answer in running]
+                input_ids, input_mask = self.pad_inputs(fed, drafts)
+                mask = torch.cat([mask, input_mask], dim=1)
                 positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
+                drafted = max(map(len, drafts))
                 logits = self.model(
                     input_ids=input_ids,
                     attention_mask=mask,
                     position_ids=positions,
                     past_key_values=cache,
-                    logits_to_keep=1,
+                    logits_to_keep=drafted + 1,
                 ).logits
-                chosen = logits[:, -1].argmax(dim=-1)
-                for row, token in zip(running.tolist(), chosen.tolist(), strict=True):
-                    generated[row].append(token)
-                remaining = remaining - 1
-                unfinished = ~torch.isin(chosen, end_tokens) & (remaining > 0)
-                rows = unfinished.nonzero().flatten()
-                if len(rows) < len(chosen):
-                    running, chosen = running[rows], chosen[rows]
-                    mask, remaining = mask[rows], remaining[rows]
-                    cache.batch_select_indices(rows)
-                input_ids = chosen[:, None]
-                mask = torch.cat([mask, torch.ones_like(input_ids)], dim=1)
-        return generated
+                kept = torch.tensor(self.extend_answers(running, drafts, logits))
+                rejected = torch.arange(drafted) >= kept[:, None]
+                mask[:, mask.shape[1] - drafted :][rejected] = 0
+                rows = [row for row, answer in enumerate(running) if not answer.is_finished]
+                if len(rows) < len(running):
+                    running, mask = [running[row] for row in rows], mask[rows]
+                    cache.batch_select_indices(torch.tensor(rows, dtype=torch.long))
+                if drafted and rows:
+                    mask = compact_cache(cache, mask)
+                fed = [answer.tokens[-1:] for answer in running]
 
-    def pad_chats(
-        self, chats: list[list[int]], prefix_length: int
+    def pad_inputs(
+        self, fed: list[list[int]], drafts: list[list[int]]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pad the chats on the left, without their prefix. The mask covers the prefix as well."""
-        width = max(len(chat) for chat in chats)
+        """Pad the fed tokens on the left and the drafts on the right. Returns ids and mask."""
+        width, drafted = max(map(len, fed)), max(map(len, drafts))
         input_ids, mask = [], []
-        for chat in chats:
-            padding = width - len(chat)
-            rest = chat[prefix_length:]
-            input_ids.append([self.tokenizer.pad_token_id] * padding + rest)
-            mask.append([1] * prefix_length + [0] * padding + [1] * len(rest))
+        for tokens, draft in zip(fed, drafts, strict=True):
+            left, right = width - len(tokens), drafted - len(draft)
+            pad = self.tokenizer.pad_token_id
+            input_ids.append([pad] * left + tokens + draft + [pad] * right)
+            mask.append([0] * left + [1] * len(tokens + draft) + [0] * right)
         device = self.model.device
         return torch.tensor(input_ids, device=device), torch.tensor(mask, device=device)
+
+    def extend_answers(
+        self, answers: list[PartialAnswer], drafts: list[list[int]], logits: torch.Tensor
+    ) -> list[int]:
+        """Add the tokens that greedy decoding chooses. Returns how many of each draft were kept.
+
+        `logits` has the shape (answers, longest draft + 1, vocabulary).
+        """
+        chosen = logits.argmax(dim=-1)
+        # One column at a time, because they are converted to float32.
+        totals = torch.stack(
+            [column.float().logsumexp(dim=-1) for column in logits.unbind(dim=1)], dim=1
+        )
+        logprobs = logits.gather(-1, chosen[..., None])[..., 0].float() - totals
+        chosen, logprobs = chosen.tolist(), logprobs.tolist()
+        kept = []
+        for row, (answer, draft) in enumerate(zip(answers, drafts, strict=True)):
+            for column, drafted in enumerate([*draft, None]):
+                token, logprob = chosen[row][column], logprobs[row][column]
+                if not answer.allows(token):
+                    token = answer.copy.choose(logits[row, column])
+                    logprob = (logits[row, column, token].float() - totals[row, column]).item()
+                answer.add(token, logprob, is_end=token in self.end_tokens)
+                if token != drafted or answer.is_finished:
+                    break
+            kept.append(column)
+        return kept
+
+
+def compact_cache(cache: Cache, mask: torch.Tensor) -> torch.Tensor:
+    """Move each row's tokens to the right, and cut off the columns that no row needs.
+
+    `mask` has the shape (rows, tokens) and is 0 at rejected tokens and padding. Returns the new
+    mask.
+    """
+    width = int(mask.sum(dim=1).max())
+    if width == mask.shape[1]:
+        return mask
+    order = mask.argsort(dim=1, stable=True)[:, -width:]
+    for layer in cache.layers:
+        layer.keys = select_columns(layer.keys, order)
+        layer.values = select_columns(layer.values, order)
+    return mask.gather(1, order)
+
+
+def select_columns(states: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+    """Select tokens of each row, from states of shape (rows, heads, tokens, size)."""
+    index = order[:, None, :, None].expand(-1, states.shape[1], -1, states.shape[3])
+    return states.gather(2, index)

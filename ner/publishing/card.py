@@ -5,7 +5,12 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from ner.model.adapter import read_adapter_config, read_prompt_name, read_record
+from ner.model.adapter import (
+    read_adapter_config,
+    read_min_confidence,
+    read_prompt_name,
+    read_record,
+)
 from ner.model.hub import Base
 from ner.model.names import is_exaone
 from ner.model.tokenizer import load_tokenizer
@@ -32,11 +37,11 @@ def build_card(
     config, record = read_adapter_config(folder), read_record(folder)
     source = record["data"]["source"] if record else None
     corpus = source if source and source["revision"] else None  # a local one is not named
-    prompt = read_prompt_name(folder)
+    prompt, min_confidence = read_prompt_name(folder), read_min_confidence(folder)
     kind = get_answer_kind(prompt)
     name = repo_id.rpartition("/")[2]
     return ModelCard.from_template(
-        build_metadata(name, base, corpus, prompt, metrics),
+        build_metadata(name, base, corpus, prompt, min_confidence, metrics),
         template_path=str(TEMPLATE),
         name=name,
         repo_id=repo_id,
@@ -51,6 +56,7 @@ def build_card(
         sentence=SENTENCE,
         marked=kind == "marked",
         answer=ANSWERS[kind],
+        min_confidence=min_confidence,
         chat=render_chat(folder, prompt or "basic"),
         training=describe_training(record) if record else None,
         evaluation=describe_evaluation(metrics) if metrics else None,
@@ -58,7 +64,12 @@ def build_card(
 
 
 def build_metadata(
-    name: str, base: str, corpus: dict | None, prompt: str | None, metrics: dict | None
+    name: str,
+    base: str,
+    corpus: dict | None,
+    prompt: str | None,
+    min_confidence: float | None,
+    metrics: dict | None,
 ) -> ModelCardData:
     """The card's YAML block."""
     fields = {}
@@ -75,7 +86,8 @@ def build_metadata(
         tags=["lora", "named-entity-recognition"],
         datasets=[corpus["dataset"]] if corpus else None,
         pipeline_tag="text-generation",
-        system_prompt=prompt,  # evaluate_hub.py reads it back
+        system_prompt=prompt,  # evaluate_hub.py reads these two back
+        min_confidence=min_confidence,
         **fields,
     )
 

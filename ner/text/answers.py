@@ -38,12 +38,26 @@ DEFAULT_MAX_NEW_TOKENS = 512  # of an answer, if no training answers are known
 MAX_DEPTH = 100  # deeper nesting is not an answer and would only cost time
 
 
+class Piece(NamedTuple):
+    """A token of an answer: where it ends in the answer's text, and its log-probability."""
+
+    end: int  # characters of the text up to the end of this token
+    logprob: float  # natural logarithm
+
+
 class Answer(NamedTuple):
     """A model's answer to one of the sentences that it was given."""
 
     index: int
     text: str
     stopped: bool  # False if it reached the token limit
+    pieces: list[Piece] | None = None  # None if the model gives no probabilities
+
+
+class Atom(str):
+    """A string or bare word of an answer, and its span there without quotes."""
+
+    span: tuple[int, int]
 
 
 def write_answer(tokens: Sequence[str], entities: list[tuple[str, int, int]]) -> str:
@@ -66,15 +80,29 @@ def read_answer(answer: str) -> tuple[str, list[tuple[str, str]]]:
     try:
         # Numbers stay text: 1.50 must be found as written, and 5,000 digits would raise.
         value = json.loads(answer, object_pairs_hook=list, parse_int=str, parse_float=str)
-        if is_answer(value):
-            return "json", list_mentions(value)
+        read = "json"
     except (ValueError, RecursionError):
-        pass
+        value = None
+    if not is_answer(value):
+        read, value = scan_answer(answer)
+    return read, [(label, join_surrogates(text)) for label, text in list_mentions(value)]
+
+
+def locate_mentions(answer: str) -> list[tuple[int, int]]:
+    """The span in a JSON answer of each mention that `read_answer` lists, without quotes.
+
+    Plain JSON that is nested too deeply has fewer spans than mentions.
+    """
+    return [text.span for _, text in list_mentions(scan_answer(answer)[1])]
+
+
+def scan_answer(answer: str) -> tuple[str, list]:
+    """Find the first value in an answer that can be one; how it was read, and the value."""
     position = 0
     while opening := OPENING.search(answer, position):
         value, position, closed = scan_value(answer, opening.start())
         if is_answer(value) or not closed:
-            return "repaired" if closed else "cut off", list_mentions(value)
+            return "repaired" if closed else "cut off", value
     return "unreadable", []
 
 
@@ -91,8 +119,8 @@ def scan_value(text: str, position: int) -> tuple[list, int, bool]:
 
     Accepts any quotes or none, full-width marks, and missing or extra commas and "]". Objects are
     read as lists of (key, value) pairs, so a key may occur twice and an unclosed list may run on
-    into the next key. Returns the value, its end, and whether it was closed. If it was not, the
-    string or word that breaks off is dropped.
+    into the next key. Strings and words are atoms. Returns the value, its end, and whether it was
+    closed. If it was not, the string or word that breaks off is dropped.
     """
     root: list = []
     open_values: list[tuple[str, list]] = [("", root)]  # each value's opening mark and items
@@ -140,12 +168,18 @@ def close_object(open_values: list[tuple[str, list]]) -> None:
             return
 
 
-def read_atom(atom: re.Match) -> str | None:
+def read_atom(match: re.Match) -> Atom | None:
     """The text of a matched string or bare word; None for null and similar words."""
-    if atom.re is BARE_WORD:
-        word = atom[1].strip()
-        return None if word in NULLS else word
-    return ESCAPE.sub(unescape, atom[1])
+    start, end = match.span(1)
+    if match.re is BARE_WORD:
+        atom = Atom(match[1].rstrip())
+        if atom in NULLS:
+            return None
+        end = start + len(atom)
+    else:
+        atom = Atom(ESCAPE.sub(unescape, match[1]))
+    atom.span = start, end
+    return atom
 
 
 def unescape(escape: re.Match) -> str:
@@ -156,6 +190,8 @@ def unescape(escape: re.Match) -> str:
 
 def list_mentions(answer: list) -> list[tuple[str, str]]:
     """List the (label, text) pairs of an answer in order, with our names for the labels.
+
+    The texts are the answer's own strings or atoms.
 
     A text's label is the innermost key above it. If that key is "text", the label is the value of
     "label" beside it.
@@ -175,7 +211,7 @@ def list_mentions(answer: list) -> list[tuple[str, str]]:
                     item if isinstance(item, tuple) else (label, item) for item in reversed(value)
                 )
         elif isinstance(value, str) and value.strip() and label:
-            mentions.append((canonical_label(label), join_surrogates(value)))
+            mentions.append((canonical_label(label), value))
     return mentions
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from ner.text.alignment import place_mentions
-from ner.text.answers import read_answer, write_answer
+from ner.text.answers import Piece, locate_mentions, read_answer, write_answer
+from ner.text.confidence import measure_confidence
 from ner.text.klue import LABELS
-from ner.text.marked import read_marked
+from ner.text.marked import locate_marks, read_marked
 from ner.text.notation import mark_entities
 from ner.text.tags import find_entities, write_tags
 
@@ -17,7 +18,13 @@ def write_gold_answer(tokens: Sequence[str], tags: Sequence[str], kind: str = "j
     return write_answer(tokens, find_entities(tags))
 
 
-def tag_answer(answer: str, tokens: Sequence[str], kind: str = "json") -> tuple[list[str], dict]:
+def tag_answer(
+    answer: str,
+    tokens: Sequence[str],
+    kind: str = "json",
+    pieces: Sequence[Piece] | None = None,
+    min_confidence: float = 0.0,
+) -> tuple[list[str], dict]:
     """Tag `tokens` with a model's answer and diagnose the answer.
 
     `kind` is "json" or "marked". Returns one IOB2 tag per token, always well-formed, and a
@@ -33,8 +40,14 @@ def tag_answer(answer: str, tokens: Sequence[str], kind: str = "json") -> tuple[
         - "placed": tagged, with `start` and `end` in characters of the sentence
         - "not found": no free occurrence in the sentence
         - "unknown label": not one of KLUE's labels
+        - "unsure": it has a place, but its confidence is below `min_confidence`
     - `further`, occurrences that the answer did not list and that were tagged too, each with
       `label`, `text`, `start` and `end`. A marked answer has none
+
+    `pieces` are the tokens of the answer. If they are given, each mention also has `answer_span`,
+    the [start, end] of the characters that wrote it, and `confidence`, the probability of the
+    tokens there. Further occurrences have the confidence of the mention that they repeat, and are
+    not tagged either if it is below `min_confidence`.
 
     If tokens are longer than one character, a token goes to the first entity that touches it. No
     string raises. For a JSON answer, time grows at most with its length plus (different mentions) ×
@@ -46,6 +59,9 @@ def tag_answer(answer: str, tokens: Sequence[str], kind: str = "json") -> tuple[
         further = []
     else:
         reading, mentions, further = place_answer(answer, "".join(tokens))
+    if pieces is not None:
+        add_confidence(mentions, further, answer, kind, pieces)
+        further = drop_unsure(mentions, further, min_confidence)
     placed = [mention for mention in mentions if mention["status"] == "placed"]
     entities = [(entity["start"], entity["end"], entity["label"]) for entity in placed + further]
     return write_tags(entities, tokens), {**reading, "mentions": mentions, "further": further}
@@ -70,3 +86,32 @@ def place_answer(answer: str, sentence: str) -> tuple[dict, list[dict], list[dic
         if span:
             mention.update(status="placed", start=span[0], end=span[1])
     return {"read": read}, mentions, further
+
+
+def add_confidence(
+    mentions: list[dict], further: list[dict], answer: str, kind: str, pieces: Sequence[Piece]
+) -> None:
+    """Add `answer_span` and `confidence` to the mentions, and `confidence` to `further`.
+
+    If it is unknown where the mentions stand in the answer, they get the whole answer's.
+    """
+    spans = locate_marks(answer) if kind == "marked" else locate_mentions(answer)
+    if len(spans) != len(mentions):
+        spans = [(0, len(answer))] * len(mentions)
+    confidences: dict[tuple[str, str], float] = {}
+    for mention, span in zip(mentions, spans, strict=True):
+        confidence = round(measure_confidence(pieces, *span), 4)
+        mention.update(answer_span=list(span), confidence=confidence)
+        # If a name is listed more than once, its first mention counts.
+        confidences.setdefault((mention["label"], mention["text"]), confidence)
+    for entity in further:
+        entity["confidence"] = confidences[entity["label"], entity["text"]]
+
+
+def drop_unsure(mentions: list[dict], further: list[dict], min_confidence: float) -> list[dict]:
+    """Take the place from mentions below `min_confidence`. Returns what is left of `further`."""
+    for mention in mentions:
+        if mention["status"] == "placed" and mention["confidence"] < min_confidence:
+            mention["status"] = "unsure"
+            del mention["start"], mention["end"]
+    return [entity for entity in further if entity["confidence"] >= min_confidence]

@@ -27,11 +27,20 @@ UNIT = re.compile("[\u1100-\u1112][\u1161-\u1175][\u11a8-\u11c2]?|.", re.DOTALL)
 MAX_CELLS, MAX_LENGTH = 20_000_000, 30_000
 
 
+class Mark(NamedTuple):
+    """A mark of an answer: its label, and its mention's place in the text without marks."""
+
+    label: str
+    start: int
+    end: int
+    span: tuple[int, int]  # of the whole mark in the answer, from < to >
+
+
 class MarkedText(NamedTuple):
-    """An answer without its marks, and the marks as (label, start, end) in its characters."""
+    """An answer without its marks, and the marks."""
 
     text: str
-    marks: list[tuple[str, int, int]]
+    marks: list[Mark]
 
 
 def read_marked(answer: str, sentence: str) -> tuple[dict, list[dict]]:
@@ -44,13 +53,13 @@ def read_marked(answer: str, sentence: str) -> tuple[dict, list[dict]]:
     """
     copy = parse_marks(answer)
     if copy.text == sentence:
-        mentions = [describe_mention(copy, mark, mark[1:]) for mark in copy.marks]
+        mentions = [describe_mention(copy, mark, (mark.start, mark.end)) for mark in copy.marks]
         return {"read": "copied", "edits": 0}, mentions
     alignment = align(copy.text, sentence)
     read = alignment.classify()
     mentions, end = [], 0
     for mark in copy.marks:
-        span = None if read == "unreadable" else alignment.locate(*mark[1:])
+        span = None if read == "unreadable" else alignment.locate(mark.start, mark.end)
         if span and span[0] < end:
             span = None  # the other half of a character such as ㎞
         end = span[1] if span else end
@@ -58,12 +67,16 @@ def read_marked(answer: str, sentence: str) -> tuple[dict, list[dict]]:
     return {"read": read, "edits": alignment.count_edits()}, mentions
 
 
+def locate_marks(answer: str) -> list[tuple[int, int]]:
+    """The span in the answer of each mention that `read_marked` lists, with its mark."""
+    return [mark.span for mark in parse_marks(answer).marks]
+
+
 def parse_marks(answer: str) -> MarkedText:
     """Take the marks out of an answer. Never raises.
 
     Brackets that mark nothing stay, except a last `<`, which may open a mark that breaks off.
     """
-    answer = join_surrogates(answer)
     parts, marks, length, position = [], [], 0, 0
     while position < len(answer):
         mark = MARK.match(answer, position)
@@ -71,16 +84,18 @@ def parse_marks(answer: str) -> MarkedText:
         mention = mark or OPEN_MARK.match(answer, position)
         plain = PLAIN.match(answer, position)
         if mention:
-            text, position = mention["mention"], mention.end()
+            text, end = mention["mention"], mention.end()
         elif plain:
-            text, position = plain[0], plain.end()
+            text, end = plain[0], plain.end()
         else:
-            text, position = "<", position + 1
-        text = ESCAPED.sub(r"\1", text)
+            text, end = "<", position + 1
+        text = join_surrogates(ESCAPED.sub(r"\1", text))
         if mark:
-            marks.append((canonical_label(mark["label"]), length, length + len(text)))
+            label, span = canonical_label(mark["label"]), mark.span()
+            marks.append(Mark(label, length, length + len(text), span))
         parts.append(text)
         length += len(text)
+        position = end
     return MarkedText("".join(parts), marks)
 
 
@@ -190,12 +205,13 @@ def compute_edit_distances(copy: list[Unit], target: list[Unit]) -> np.ndarray:
     return table
 
 
-def describe_mention(
-    copy: MarkedText, mark: tuple[str, int, int], span: tuple[int, int] | None
-) -> dict:
-    label, start, end = mark
-    mention = {"label": label, "text": copy.text[start:end], "status": "not found"}
-    if label not in LABELS:
+def describe_mention(copy: MarkedText, mark: Mark, span: tuple[int, int] | None) -> dict:
+    mention = {
+        "label": mark.label,
+        "text": copy.text[mark.start : mark.end],
+        "status": "not found",
+    }
+    if mark.label not in LABELS:
         mention["status"] = "unknown label"
     elif span:
         mention |= {"status": "placed", "start": span[0], "end": span[1]}

@@ -1,5 +1,7 @@
 """System prompts, the kind of answer that each asks for, and the chat with a sentence."""
 
+from ner.cli import InputError
+
 SYSTEM_PROMPTS = {
     "basic": (
         "당신은 유능한 개체명 인식기(NER)입니다. "
@@ -37,6 +39,15 @@ JSON_PROMPTS = ["basic", "strict"]
 def get_answer_kind(prompt: str | None) -> str:
     """The kind of answer that a system prompt of this name asks for: "json" or "marked"."""
     return "marked" if prompt == "marked" else "json"
+
+
+def check_constrain(prompt: str) -> None:
+    """Check that answers to a system prompt of this name can be constrained. Raises InputError."""
+    if get_answer_kind(prompt) != "marked":
+        raise InputError(
+            f"--constrain is for marked answers, but the prompt {prompt} asks for JSON. Add "
+            "--prompt marked if the model was trained with it, or leave out --constrain"
+        )
 
 
 def find_prompt(system_prompt: str) -> str | None:

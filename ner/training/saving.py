@@ -15,13 +15,20 @@ from ner.model.tensors import list_differing
 from ner.training.trainer import ChatTrainer
 
 
-def save_adapter(trainer: ChatTrainer, run: dict, folder: Path) -> None:
-    """Write adapter, tokenizer and `training.json`, check them, and then replace `folder`."""
+def save_adapter(
+    trainer: ChatTrainer, run: dict, folder: Path, min_confidence: float | None = None
+) -> None:
+    """Write adapter, tokenizer and `training.json`, check them, and then replace `folder`.
+
+    `min_confidence` is the threshold that validation chose, if there was one.
+    """
     with replace_folder(folder, "adapter_config.json") as part:
         trainer.model.save_pretrained(part, save_embedding_layers=False)
         (part / "README.md").unlink(missing_ok=True)  # PEFT's blank model card
         trainer.processing_class.save_pretrained(part)
         record = run | {"steps": trainer.state.global_step, "log": trainer.state.log_history}
+        if min_confidence is not None:
+            record["min_confidence"] = min_confidence
         write_atomically(part / RECORD, json.dumps(record, ensure_ascii=False, indent=2))
         check_adapter(trainer.model, part, trainer.train_dataset[0])
     print(f"saved: {folder}")

@@ -11,10 +11,14 @@ from seqeval.metrics import f1_score
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from ner.files import read_json, replace_folder, write_atomically
+from ner.model.copying import CopyRules, choose_draft
 from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.tokenizer import encode_prompt
+from ner.text.answers import Answer
+from ner.text.confidence import choose_threshold
 from ner.text.conversion import tag_answer
 from ner.text.prompts import find_prompt, get_answer_kind
+from ner.text.tags import find_entities
 
 BATCH_SIZE = 32
 BEST = "best.json"
@@ -23,8 +27,8 @@ BEST = "best.json"
 class ScoreValidation(TrainerCallback):
     """Generates answers for held-out chats, turns them into tags and computes seqeval's micro F1.
 
-    The gold tags are those of the chats' own answers. `folder` holds the best adapter so far and
-    its score.
+    It also chooses the confidence threshold with the best F1. The gold tags are those of the
+    chats' own answers. `folder` holds the best adapter so far, its score and its threshold.
     """
 
     def __init__(
@@ -36,17 +40,16 @@ class ScoreValidation(TrainerCallback):
     ):
         self.folder, self.tokenizer, self.end_tokens = folder, tokenizer, end_tokens
         self.prompts = [encode_prompt(chat[:-1], tokenizer) for chat in chats]
-        self.sentences = [list(chat[-2]["content"]) for chat in chats]
+        self.sentences = [chat[-2]["content"] for chat in chats]
         self.kinds = [get_answer_kind(find_prompt(chat[0]["content"])) for chat in chats]
-        answers = [chat[-1]["content"] for chat in chats]
-        self.gold = self.tag(answers)
-        self.max_new_tokens = 2 * max(len(tokenizer(text)["input_ids"]) for text in answers)
+        texts = [chat[-1]["content"] for chat in chats]
+        answers = [Answer(index, text, True) for index, text in enumerate(texts)]
+        self.gold = [self.tag(answer)[0] for answer in answers]
+        self.max_new_tokens = 2 * max(len(tokenizer(text)["input_ids"]) for text in texts)
 
-    def tag(self, answers: list[str]) -> list[list[str]]:
-        return [
-            tag_answer(answer, sentence, kind)[0]
-            for answer, sentence, kind in zip(answers, self.sentences, self.kinds, strict=True)
-        ]
+    def tag(self, answer: Answer) -> tuple[list[str], dict]:
+        sentence, kind = list(self.sentences[answer.index]), self.kinds[answer.index]
+        return tag_answer(answer.text, sentence, kind, answer.pieces)
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step == 0 and state.is_world_process_zero:
@@ -55,7 +58,7 @@ class ScoreValidation(TrainerCallback):
     def on_save(self, args, state, control, model=None, **kwargs):
         if not state.is_world_process_zero:
             return
-        score = self.score(model)
+        score, threshold = self.score(model)
         state.log_history.append({"step": state.global_step, "validation_f1": score})
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         state.save_to_json(str(checkpoint / "trainer_state.json"))
@@ -64,33 +67,59 @@ class ScoreValidation(TrainerCallback):
         if best is None or score > best["f1"]:
             with replace_folder(self.folder, BEST) as part:
                 model.save_pretrained(part, save_embedding_layers=False)
-                record = {"step": state.global_step, "f1": score}
+                record = {"step": state.global_step, "f1": score, "min_confidence": threshold}
                 write_atomically(part / BEST, json.dumps(record))
 
-    def score(self, model: PeftModel) -> float:
-        """Compute micro F1, then return the model to training mode."""
+    def answer(self, model: PeftModel) -> list[Answer]:
+        """Answer the chats in their order, then return the model to training mode.
+
+        Marked answers are exact copies, as in evaluation.
+        """
         model.eval()
         for module in model.modules():
             # In evaluation mode it would repack its weights for some CPUs, and then pass on no
             # gradient.
             if isinstance(module, Linear4bit):
                 module.train()
-        generator = AnswerGenerator(model, self.tokenizer, self.end_tokens)
+        rules = CopyRules(self.tokenizer, self.end_tokens, choose_draft(), constrain=True)
+        generator = AnswerGenerator(model, self.tokenizer, self.end_tokens, rules)
         answers = generator.generate(
             dict(enumerate(self.prompts)),
             find_shared_prefix(self.prompts),
             BATCH_SIZE,
             self.max_new_tokens,
+            {
+                index: sentence
+                for index, sentence in enumerate(self.sentences)
+                if self.kinds[index] == "marked"
+            },
         )
-        texts = [answer.text for answer in sorted(answers)]
+        answers = sorted(answers)
         model.train()
-        return f1_score(self.gold, self.tag(texts), zero_division=0)
+        return answers
+
+    def score(self, model: PeftModel) -> tuple[float, float]:
+        """Micro F1 of the model's answers, and the confidence threshold with the best F1."""
+        tagged = [self.tag(answer) for answer in self.answer(model)]
+        f1 = f1_score(self.gold, [tags for tags, _ in tagged], zero_division=0)
+        gold = [find_entities(tags) for tags in self.gold]
+        entities = [
+            (entity["confidence"], (entity["label"], entity["start"], entity["end"]) in expected)
+            for (_, diagnosis), expected in zip(tagged, gold, strict=True)
+            for entity in diagnosis["mentions"] + diagnosis["further"]
+            if "start" in entity
+        ]
+        return f1, choose_threshold(entities, sum(map(len, gold)))
 
     def read_best(self) -> dict | None:
         return read_json(self.folder / BEST)
 
-    def restore_best(self, model: PeftModel) -> None:
-        """Put the best adapter into the model."""
+    def restore_best(self, model: PeftModel) -> dict:
+        """Put the best adapter into the model. Returns its step, F1 and threshold."""
         best = self.read_best()
         set_peft_model_state_dict(model, load_file(self.folder / "adapter_model.safetensors"))
-        print(f"best checkpoint on the validation chats: step {best['step']}, F1 {best['f1']:.4f}")
+        print(
+            f"best checkpoint on the validation chats: step {best['step']}, F1 {best['f1']:.4f}, "
+            f"threshold {best['min_confidence']:.4f}"
+        )
+        return best

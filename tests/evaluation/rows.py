@@ -1,6 +1,7 @@
 """Rows of predictions for the tests: made by hand, at random, or from KLUE."""
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -55,6 +56,23 @@ MARKED_ANSWERS = [
     make_row(2, "<부산:LC> 앞에서 만났다", "<부산:OG> 앞", kind="marked"),
     make_row(3, "아무도 없다", '{"PS": []}', kind="marked"),
     make_row(4, "<서울:LC>은 넓다", "<서울:WHERE>은 <좁:QT>다", stopped=False, kind="marked"),
+]
+
+
+def make_confident_row(number: int, marked: str, answer: dict, probability: float) -> dict:
+    """A row whose answer is one token, so all its mentions have the same confidence."""
+    row = make_row(number, marked, answer)
+    row["pieces"] = [[len(row["answer"]), round(math.log(probability), 4)]]
+    return retag([row], {})[0]
+
+
+# In row 1, the second 부산 is a further occurrence.
+CONFIDENT = [
+    make_confident_row(0, "<손흥민:PS>은 뛴다", {"PS": ["손흥민"]}, 0.9),
+    make_confident_row(1, "<부산:LC>에서 <부산:LC>으로", {"LC": ["부산"]}, 0.6),
+    make_confident_row(2, "<춘천:LC>은 넓다", {"OG": ["춘천"]}, 0.2),
+    make_confident_row(3, "아무도 없다", {"QT": ["아무"]}, 0.5),
+    make_confident_row(4, "<4명:QT>이 왔다", {"QT": ["4명"]}, 0.1),
 ]
 
 

@@ -1,5 +1,6 @@
 """Evaluations that are interrupted, repeated, run in several processes or with other settings."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ import pytest
 
 import evaluate_hub
 from ner.cli import InputError
-from ner.evaluation.answering import draw_rows, hash_sentences
+from ner.evaluation.answering import describe_answer, draw_rows, hash_sentences
+from ner.evaluation.predictions import retag
+from ner.text.answers import Answer, Piece
 from tests.evaluation.runs import ALL, MEMORIZED, read_lines, read_metrics
 from tests.helpers import ROOT, SAMPLE
 
@@ -99,3 +102,19 @@ def test_predictions_name_their_rows_in_the_split(adapter, tmp_path):
     assert header["settings"]["sentences_sha256"] == hash_sentences(rows)
     tokens = dict(zip(rows["row"], rows["tokens"], strict=True))
     assert {line["id"]: line["tokens"] for line in lines} == tokens
+
+
+def test_a_line_holds_the_tokens_of_its_answer():
+    row = {"row": 7, "tokens": ["봄", "이"], "ner_tags": [0, 1]}
+    id2label = {0: "B-DT", 1: "O"}
+    answer = Answer(0, "<봄:DT>이", True)
+    line = describe_answer(answer, row, id2label, "marked")
+    assert "pieces" not in line and "confidence" not in line["diagnosis"]["mentions"][0]
+
+    pieces = [Piece(6, -0.123456), Piece(7, -2.0)]
+    line = json.loads(
+        json.dumps(describe_answer(answer._replace(pieces=pieces), row, id2label, "marked"))
+    )
+    assert line["pieces"] == [[6, -0.1235], [7, -2.0]]
+    assert line["diagnosis"]["mentions"][0]["confidence"] == 0.8838
+    assert retag([line], {"prompt": "marked"}) == [line]

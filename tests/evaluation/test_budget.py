@@ -3,10 +3,17 @@
 import pytest
 
 from ner.evaluation.budget import OVERLAPS, classify_sentence, count_budget
+from ner.evaluation.predictions import retag
 from ner.evaluation.summary import compute_metrics
 from ner.text.klue import LABELS
 from ner.text.tags import find_entities
-from tests.evaluation.rows import HAND_MADE, MARKED_ANSWERS, make_random_rows, make_row
+from tests.evaluation.rows import (
+    CONFIDENT,
+    HAND_MADE,
+    MARKED_ANSWERS,
+    make_random_rows,
+    make_row,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -64,6 +71,14 @@ def test_verdicts_on_an_entity_and_its_mention(marked, answer, gold, mention):
     assert [entity["verdict"] for entity in classified["mentions"]] == [mention]
 
 
+def test_mentions_below_the_threshold_have_a_verdict_of_their_own():
+    rows = retag(CONFIDENT, {}, 0.55)
+    budget = count_budget(rows)
+    assert drop_zeros(budget["predicted"]) == {"total": 5, "right": 2, "unsure": 3}
+    assert drop_zeros(budget["gold"]) == {"total": 5, "right": 3, "missed": 2}
+    assert "unsure" not in count_budget(CONFIDENT)["predicted"]
+
+
 def test_a_mention_listed_once_is_tagged_at_every_occurrence():
     row = make_row(0, "<손흥민:PS>과 손흥민", {"PS": ["손흥민"]})
     further = classify_sentence(row)["further"]
@@ -75,6 +90,7 @@ def test_budget_adds_up_on_random_predictions():
     rows = make_random_rows(1000, 0)
     metrics = compute_metrics(rows)
     budget, labels = metrics["budget"], metrics["per_label"]
+    assert "unsure" not in budget["predicted"]
     for group in ("gold", "predicted", "answers"):
         assert all(budget[group].values()), group
     for group, counts in budget.items():

@@ -9,23 +9,29 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ChatCompletionOutput, ChatCompletionOutputLogprob
 
 import evaluate_hub
 from ner.cli import InputError
 from ner.evaluation import endpoint
-from ner.evaluation.endpoint import EndpointRecognizer
-from tests.evaluation.runs import ALL, MEMORIZED, read_metrics
+from ner.evaluation.endpoint import EndpointRecognizer, locate_tokens
+from ner.text.answers import Answer, Piece
+from ner.text.grammar import write_gbnf
+from tests.evaluation.runs import ALL, MEMORIZED, read_lines, read_metrics
 from tests.helpers import ROOT
 
 NOWHERE = "http://127.0.0.1:9/v1"
+KEY = "the-servers-key"
 
 
 class ChatServer(ThreadingHTTPServer):
     """An OpenAI-compatible server that answers with the stand-in, one request at a time.
 
     The first request fails with status 503. `requests` holds the path, the authorization and the
-    content of each.
+    content of each. If `refuses_grammars`, it answers a request with a grammar as vLLM does.
     """
+
+    refuses_grammars = False
 
     def __init__(self, generator):
         super().__init__(("127.0.0.1", 0), ChatHandler)
@@ -47,9 +53,15 @@ class ChatHandler(BaseHTTPRequestHandler):
             self.server.requests.append((self.path, self.headers.get("Authorization"), content))
             if len(self.server.requests) == 1:
                 self.send_error(503)
-                return
-            reply = json.dumps(self.complete(content)).encode()
-        self.send_response(200)
+            elif self.server.refuses_grammars and "structured_outputs" in content:
+                message = f"Invalid grammar specification. {self.headers['Authorization']}"
+                self.reply(400, {"error": {"message": message, "code": 400}})
+            else:
+                self.reply(200, self.complete(content))
+
+    def reply(self, status: int, content: dict):
+        reply = json.dumps(content).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(reply)))
         self.end_headers()
@@ -67,6 +79,8 @@ class ChatHandler(BaseHTTPRequestHandler):
             "finish_reason": "stop" if answer.stopped else "length",
             "message": {"role": "assistant", "content": answer.text},
         }
+        if content["logprobs"]:
+            choice["logprobs"] = {"content": describe_tokens(answer)}
         return {
             "id": "1",
             "object": "chat.completion",
@@ -80,6 +94,18 @@ class ChatHandler(BaseHTTPRequestHandler):
         pass
 
 
+def describe_tokens(answer: Answer) -> list[dict]:
+    """The tokens of an answer as in OpenAI's replies, with the end-of-turn marker."""
+    texts, start = [], 0
+    for piece in answer.pieces:
+        texts.append((answer.text[start : piece.end], piece.logprob))
+        start = piece.end
+    return [
+        {"token": text, "bytes": list(text.encode()), "logprob": logprob, "top_logprobs": []}
+        for text, logprob in [*texts, ("[|endofturn|]", -0.5)]
+    ]
+
+
 @pytest.fixture
 def server(generator):
     with ChatServer(generator) as server:
@@ -88,14 +114,14 @@ def server(generator):
         server.shutdown()
 
 
-def evaluate_endpoint(url: str, folder: Path) -> subprocess.CompletedProcess:
+def evaluate_endpoint(url: str, folder: Path, *flags: str) -> subprocess.CompletedProcess:
     """Run evaluate_hub.py on a server, online.
 
     huggingface_hub sends nothing if HF_HUB_OFFLINE was set when it was imported, as it is here.
     """
-    command = ["--endpoint", url, "--model", "stand-in", *ALL, "--output_dir", str(folder)]
+    command = ["--endpoint", url, "--model", "stand-in", *ALL, "--output_dir", str(folder), *flags]
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    environment |= {"HF_TOKEN": "hf_secret", "no_proxy": "127.0.0.1"}
+    environment |= {"HF_TOKEN": "hf_secret", "ENDPOINT_API_KEY": KEY, "no_proxy": "127.0.0.1"}
     return subprocess.run(
         [sys.executable, str(ROOT / "evaluate_hub.py"), *command],
         capture_output=True,
@@ -113,10 +139,48 @@ def test_endpoint_gives_the_same_metrics_and_never_gets_the_hubs_token(
     assert len(server.requests) == 49
     for path, authorization, content in server.requests:
         assert path == "/v1/chat/completions"
-        assert "hf_secret" not in str(authorization)
+        assert authorization == f"Bearer {KEY}"
         assert content["model"] == "stand-in"
         assert content["temperature"] == 0
         assert content["max_tokens"] == 100
+        assert "structured_outputs" not in content
+    header, *rows = read_lines(tmp_path)
+    assert "constrain" not in header["settings"]  # earlier evaluations can be continued
+    for row in rows:
+        ends = [end for end, _ in row["pieces"]]
+        assert ends == sorted(ends)
+        assert ends[-1] == len(row["answer"])
+        assert all(logprob <= 0 for _, logprob in row["pieces"])
+
+
+def test_each_request_has_the_grammar_of_its_sentence(server, tmp_path):
+    flags = ["--prompt", "marked", "--constrain", "--max_new_tokens", "4"]
+    done = evaluate_endpoint(server.url, tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    header, *rows = read_lines(tmp_path)
+    assert header["settings"]["constrain"] is True
+    grammars = {}
+    for _, _, content in server.requests:
+        grammars[content["messages"][-1]["content"]] = content["structured_outputs"]["grammar"]
+    sentences = ["".join(row["tokens"]) for row in rows]
+    assert grammars == {sentence: write_gbnf(sentence) for sentence in sentences}
+
+
+def test_server_that_refuses_grammars(server, tmp_path):
+    server.refuses_grammars = True
+    done = evaluate_endpoint(server.url, tmp_path, "--prompt", "marked", "--constrain")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {server.url}: stand-in refuses a request with a grammar (status 400: Invalid "
+        "grammar specification. Bearer …). Leave out --constrain, or start vLLM with a backend "
+        "that takes grammars: --structured-outputs-config.backend auto"
+    )
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_grammar_is_for_marked_answers():
+    with pytest.raises(InputError, match=r"--constrain is for marked answers.*--prompt marked"):
+        EndpointRecognizer(NOWHERE, "stand-in", "basic", constrain=True)
 
 
 def test_server_that_does_not_answer(tmp_path, monkeypatch):
@@ -137,11 +201,11 @@ class FailingClient:
         raise self.errors.pop(0)
 
 
-def make_status_error(status: int) -> Exception:
+def make_status_error(status: int, text: str = "") -> Exception:
     from httpx2 import Request, Response
     from huggingface_hub.errors import HfHubHTTPError
 
-    response = Response(status, request=Request("POST", NOWHERE))
+    response = Response(status, request=Request("POST", NOWHERE), text=text)
     return HfHubHTTPError(f"status {status}", response=response)
 
 
@@ -161,10 +225,103 @@ def test_failing_server_is_asked_five_times(pauses):
     assert recognizer.client.errors == []
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_permanent_error_is_not_repeated(pauses, status):
     recognizer = EndpointRecognizer(NOWHERE, "stand-in", "basic")
     recognizer.client = FailingClient(make_status_error(status))
     with pytest.raises(InputError, match=rf"\(status {status}\)"):
         list(recognizer.answer({0: "봄"}))
     assert pauses == []
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "reason"),
+    [
+        (
+            400,
+            '{"error": {"message": "No \\"grammar\\"\\n\\uac00"}}',
+            'status 400: No "grammar" 가',
+        ),
+        (422, '{"detail": "extra fields"}', "status 422: extra fields"),
+        (422, '{"detail": [{"loc": ["body"]}]}', "status 422"),
+        (500, '{"error": {"message": "", "code": 500}}', "status 500"),
+        (400, "<html>", "status 400"),
+        (400, '{"message": "' + "long " * 100 + '"}', "status 400: " + "long " * 39 + "…"),
+    ],
+)
+def test_refused_grammar_is_explained(pauses, status, text, reason):
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked", constrain=True)
+    recognizer.client = FailingClient(*[make_status_error(status, text)] * 5)
+    with pytest.raises(InputError) as stop:
+        list(recognizer.answer({0: "봄"}))
+    assert f"refuses a request with a grammar ({reason}). Leave out --constrain" in str(stop.value)
+
+
+def test_other_refusals_quote_the_server():
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked")
+    error = make_status_error(400, '{"error": {"message": "no logprobs"}}')
+    assert "no answer from stand-in (status 400: no logprobs)." in str(recognizer.explain(error))
+
+
+class ReplyingClient:
+    """A client whose every reply has one choice."""
+
+    def __init__(self, **choice):
+        self.choice = choice
+
+    def chat_completion(self, *arguments, **settings):
+        return ChatCompletionOutput.parse_obj_as_instance({"choices": [self.choice]})
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "pieces"),
+    [
+        ({}, None),
+        ({"logprobs": None}, None),
+        ({"logprobs": {"content": None}}, None),
+        ({"logprobs": {"tokens": ["봄"], "token_logprobs": [-0.5]}}, None),
+        ({"logprobs": {"content": [{"token": "봄", "logprob": -0.5}]}}, [(1, -0.5)]),
+    ],
+)
+def test_probabilities_are_optional(logprobs, pieces):
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "basic")
+    message = {"role": "assistant", "content": "봄"}
+    recognizer.client = ReplyingClient(finish_reason="stop", message=message, **logprobs)
+    [answer] = recognizer.answer({7: "봄"})
+    assert answer == Answer(7, "봄", True, pieces)
+
+
+def describe_bytes(*tokens: bytes) -> list[dict]:
+    """Tokens with their bytes, in which a part of a character cannot be written as text."""
+    return [{"token": token.decode("utf-8", "replace"), "bytes": list(token)} for token in tokens]
+
+
+BOM = "봄".encode()  # three bytes
+EMOJI = "😀".encode()  # four bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "ends"),
+    [
+        ("<봄:PS>", describe_bytes(b"<", BOM, b":PS>"), [1, 2, 6]),
+        ("봄이", describe_bytes(BOM[:1], BOM[1:2], BOM[2:], "이".encode()), [0, 0, 1, 2]),
+        ("이봄 ", describe_bytes("이".encode() + BOM[:2], BOM[2:] + b" "), [1, 3]),
+        ("a😀", describe_bytes(b"a" + EMOJI[:2], EMOJI[2:3], EMOJI[3:]), [1, 1, 2]),
+        # As vLLM does: the last token of a character has all of it.
+        ("봄", [{"token": "", "bytes": []}, {"token": "봄", "bytes": list(BOM)}], [0, 1]),
+        ("봄이", [{"token": "봄", "bytes": None}, {"token": "이"}], [1, 2]),
+        ("봄", [*describe_bytes(BOM), {"token": "[|endofturn|]", "bytes": None}], [1]),
+        ("봄", describe_bytes(BOM, BOM[:2]), [1]),  # stopped at the limit
+        ("", [{"token": "[|endofturn|]"}], []),
+        ("봄", [{"token": "\ufffd", "bytes": [239, 191, 189]}] * 3, None),
+        ("봄", describe_bytes(BOM[:2]), None),
+        ("봄이", describe_bytes(BOM), None),
+        ("봄", describe_bytes(b" ", BOM), None),
+        ("봄", describe_bytes("봄이".encode()), None),
+        ("이", describe_bytes(BOM), None),
+    ],
+)
+def test_tokens_are_located_in_the_text(text, tokens, ends):
+    given = [ChatCompletionOutputLogprob.parse_obj(token | {"logprob": -0.5}) for token in tokens]
+    expected = None if ends is None else [Piece(end, -0.5) for end in ends]
+    assert locate_tokens(text, given) == expected

@@ -7,9 +7,10 @@ import pytest
 
 from ner.evaluation.page.render import embed_json, render_page
 from ner.evaluation.page.sentences import KINDS, pack_sentence
+from ner.evaluation.predictions import retag
 from ner.evaluation.summary import compute_metrics
 from tests.evaluation.browser import Browser, find_browser
-from tests.evaluation.rows import MARKED_ANSWERS, make_row
+from tests.evaluation.rows import CONFIDENT, MARKED_ANSWERS, make_row
 
 MARKUP = (
     "<script>document.title = 'owned'</script>"
@@ -55,6 +56,20 @@ def metrics(rows) -> dict:
 def address(rows, metrics, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_page(rows, metrics, SETTINGS), encoding="utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture(scope="module")
+def unsure_rows() -> list[dict]:
+    return retag(CONFIDENT, {}, 0.55)
+
+
+@pytest.fixture(scope="module")
+def unsure_address(unsure_rows, tmp_path_factory) -> str:
+    """A page with probabilities and a threshold."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    metrics = compute_metrics(unsure_rows, 0.55, CONFIDENT)
+    path.write_text(render_page(unsure_rows, metrics, SETTINGS), encoding="utf-8")
     return path.as_uri()
 
 
@@ -161,6 +176,49 @@ def test_entities_are_marked_in_place_with_their_error(browser, address):
     assert predicted == "손흥민PS은 춘천OG wrong label에서 자랐다."
 
 
+def test_confidence_is_drawn_and_written(browser, unsure_address):
+    browser.open(unsure_address)
+    lines = browser.run(
+        "Object.fromEntries([...document.querySelectorAll('.curve polyline')]"
+        ".map((line) => [line.getAttribute('class'), line.getAttribute('points')]))"
+    )
+    # Four of six entities are right, out of five; then from 0.9 on one of one.
+    assert lines["precision"].split()[0] == "0.00,33.33"
+    assert lines["recall"].split()[-1] == "90.00,80.00"
+    assert lines["f1"].split()[0] == "0.00,27.27"
+    assert len(set(lines)) == 3
+    (caption,) = read_texts(browser, "#curve")
+    assert "F1 is highest at 0.6000: precision 1.0000, recall 0.6000, F1 0.7500." in " ".join(
+        caption.split()
+    )
+    assert read_texts(browser, ".halves td") == [
+        *("0.0000", "0.8000", "0.8000"),
+        *("0.5500", "0.6667", "0.5000"),
+    ]
+    assert read_texts(browser, ".calibration tbody tr:last-child td") == ["1", "0.900", "1.000"]
+    (header,) = read_texts(browser, "header .quiet")
+    words = " ".join(header.split())
+    assert words.endswith("3 predicted with a confidence of at least 0.55")
+
+
+def test_mentions_have_their_confidence(browser, unsure_address):
+    browser.open(f"{unsure_address}#show=right")
+    assert list_shown(browser) == [0, 1, 3]
+    marks = ["손흥민PS", "손흥민PS 0.90", "부산LC", "부산LC", "부산LC 0.60", "부산LC 0.60"]
+    assert read_texts(browser, "#list mark") == marks
+    browser.run("document.querySelector('a[href=\"#kind=unsure\"]').click()")
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    assert list_shown(browser) == [2, 3, 4]
+    (note, *_) = read_texts(browser, "#list .small")
+    assert note == "plain JSON · 0 placed · below the threshold: 춘천 OG 0.20"
+
+
+def test_a_page_without_probabilities_has_no_confidence(browser, address):
+    browser.open(address)
+    assert "Confidence" not in read_texts(browser, "h2")
+    assert read_texts(browser, ".curve") == []
+
+
 def test_markup_in_an_answer_is_text(browser, address, rows):
     browser.open(f"{address}#id=3")
     assert read_texts(browser, "#list pre") == [rows[3]["answer"]]
@@ -195,7 +253,8 @@ def test_no_request_leaves_the_page(browser, address):
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_nothing_is_wider_than_the_window(browser, address, width):
+@pytest.mark.parametrize("page", ["address", "unsure_address"])
+def test_nothing_is_wider_than_the_window(browser, request, page, width):
     browser.call(
         "Emulation.setDeviceMetricsOverride",
         width=width,
@@ -203,18 +262,19 @@ def test_nothing_is_wider_than_the_window(browser, address, width):
         deviceScaleFactor=1,
         mobile=True,
     )
-    browser.open(address)
+    browser.open(request.getfixturevalue(page))
     assert browser.run("document.documentElement.scrollWidth") <= width
     browser.call("Emulation.clearDeviceMetricsOverride")
 
 
-def test_every_count_has_its_sentences(rows, metrics):
+def test_every_count_has_its_sentences(rows, metrics, unsure_rows):
     """The filter finds as many errors of each kind as the error budget counts."""
     kinds = {kind for group in KINDS.values() for kind in group}
     verdicts = set()
     for answers, budget in (
         (rows, metrics["budget"]),
         (MARKED_ANSWERS, compute_metrics(MARKED_ANSWERS)["budget"]),
+        (unsure_rows, compute_metrics(unsure_rows)["budget"]),
     ):
         errors = [error[0] for row in answers for error in pack_sentence(row)["errors"]]
         for kind in kinds - {"token_limit"}:

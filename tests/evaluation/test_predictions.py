@@ -1,13 +1,18 @@
 """The predictions file: read back, incomplete, malformed."""
 
 import json
+import math
 
 import pytest
 
 from ner.cli import InputError
 from ner.evaluation.predictions import read_answered, read_predictions, retag
-from tests.evaluation.rows import HAND_MADE, SETTINGS, write_predictions
+from tests.evaluation.rows import CONFIDENT, HAND_MADE, SETTINGS, write_predictions
 
+MALFORMED_PIECES = [
+    *(None, {}, [1], ["1"], [[1]], [[1, -0.5, 0]], [["1", -0.5]], [[1.0, -0.5]], [[1, None]]),
+    *([[1, -0.5], [2, 0.1]], [[1, math.nan]], [[1, math.inf]]),
+]
 GOOD = {"id": 1, "tokens": ["봄"], "gold": ["B-DT"], "answer": "{}", "stopped": True}
 
 
@@ -52,6 +57,10 @@ def test_a_last_line_without_a_line_break_is_read(tmp_path):
             [{"settings": {}}, {**GOOD, "gold": [["O"]]}],
             "jsonl:2: gold must hold one tag per token, of B-DT",
         ),
+        *(
+            ([{"settings": {}}, {**GOOD, "pieces": pieces}], "jsonl:2: pieces must be a list of")
+            for pieces in MALFORMED_PIECES
+        ),
         ([{"settings": {}}, GOOD, GOOD], "sentence 1 occurs more than once"),
     ],
 )
@@ -72,6 +81,27 @@ def test_a_file_without_answers_is_read_but_not_scored(tmp_path, content):
     assert read_predictions(path)[1] == []
     with pytest.raises(InputError, match="holds no predictions yet"):
         read_answered(path)
+
+
+def test_pieces_are_read_back(tmp_path):
+    path = write_predictions(tmp_path / "predictions.jsonl", CONFIDENT)
+    assert read_predictions(path)[1] == CONFIDENT
+    rows = [GOOD | {"pieces": pieces} for pieces in ([], [[1, 0], [2, -1]], [[2, -math.inf]])]
+    for row in rows:
+        write_predictions(path, [row])
+        assert read_predictions(path)[1] == [row]
+
+
+def test_a_threshold_needs_the_tokens_of_every_row():
+    tags = [row["tags"] for row in retag(CONFIDENT, {}, 0.5)]
+    assert tags == [
+        *(row["tags"] for row in CONFIDENT[:2]),
+        ["O"] * 6,
+        CONFIDENT[3]["tags"],
+        ["O"] * 6,
+    ]
+    with pytest.raises(InputError, match=r"no probabilities .* --min_confidence. Leave it out"):
+        retag([*CONFIDENT, HAND_MADE[0]], {}, 0.5)
 
 
 def test_retagging_reads_the_answers_again():

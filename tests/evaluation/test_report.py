@@ -6,12 +6,13 @@ import pytest
 
 from ner.cli import InputError
 from ner.evaluation import predictions
+from ner.evaluation.confidence import describe_confidence
 from ner.evaluation.definitions import SCORES
 from ner.evaluation.published import PUBLISHED
 from ner.evaluation.report import report_predictions
 from ner.evaluation.summary import compute_metrics
 from ner.evaluation.tables import format_budget, format_table
-from tests.evaluation.rows import HAND_MADE, SETTINGS, make_row, write_predictions
+from tests.evaluation.rows import CONFIDENT, HAND_MADE, SETTINGS, make_row, write_predictions
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -27,7 +28,7 @@ def test_another_converter_can_be_tried_on_existing_predictions(tmp_path, capsys
     path = write_predictions(tmp_path / "predictions.jsonl", HAND_MADE)
     diagnosis = {"read": "json", "mentions": [], "further": []}
 
-    def tag_nothing(answer: str, tokens: list[str], kind: str) -> tuple[list[str], dict]:
+    def tag_nothing(answer, tokens, kind, pieces, min_confidence) -> tuple[list[str], dict]:
         return ["O"] * len(tokens), diagnosis
 
     monkeypatch.setattr(predictions, "tag_answer", tag_nothing)
@@ -45,6 +46,33 @@ def test_predictions_need_no_tags(tmp_path):
     report_predictions(write_predictions(tmp_path / "predictions.jsonl", rows))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics == {"settings": SETTINGS} | compute_metrics(HAND_MADE)
+
+
+def test_report_with_a_threshold(tmp_path, capsys):
+    path = write_predictions(tmp_path / "predictions.jsonl", CONFIDENT)
+    report_predictions(path)
+    printed = capsys.readouterr().out
+    assert "confidence: AUROC 0.7500. A threshold chosen on one half of the sentences" in printed
+    assert "from 0.8000 to 0.8000 (0.0000) and from 0.6667 to 0.5000 (0.5500)" in printed
+    assert "left out" not in printed
+
+    metrics = report_predictions(path, 0.55)
+    printed = capsys.readouterr().out
+    assert "F1-Score: 0.7500" in printed and "below the threshold 3" in printed
+    assert "3 of 6 entities are below 0.55 and left out" in printed
+    # The file holds the tags without a threshold.
+    assert "tagged differently" not in printed
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    assert written == {"settings": SETTINGS} | metrics
+    assert written["min_confidence"] == 0.55
+    assert written["confidence"] == describe_confidence(CONFIDENT)
+
+
+def test_a_threshold_without_probabilities_writes_nothing(tmp_path):
+    path = write_predictions(tmp_path / "predictions.jsonl", HAND_MADE)
+    with pytest.raises(InputError, match="no probabilities"):
+        report_predictions(path, 0.5)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("marked", ["아무도 없다", "", "<봄:DT>"])

@@ -11,10 +11,17 @@ from sklearn.metrics import f1_score as sklearn_f1_score
 
 from ner.evaluation import scores
 from ner.evaluation.counts import count_sentences, sum_sentences
+from ner.evaluation.predictions import retag
 from ner.evaluation.scores import SEED, resample, score_counts
 from ner.evaluation.summary import compute_metrics
 from ner.text.klue import LABELS, TAGS
-from tests.evaluation.rows import HAND_MADE, make_klue_rows, make_random_rows, make_row
+from tests.evaluation.rows import (
+    CONFIDENT,
+    HAND_MADE,
+    make_klue_rows,
+    make_random_rows,
+    make_row,
+)
 
 # A figure with nothing to divide by has a fixed value and must not warn.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -139,3 +146,9 @@ def test_empty_counts_have_scores(rows, klue_character):
     assert figures["klue_character"]["f1"]["value"] == pytest.approx(klue_character)
     by_scikit_learn = compute_klue_character_f1(rows)
     assert figures["klue_character"]["f1"]["value"] == pytest.approx(by_scikit_learn)
+
+
+def test_mentions_below_the_threshold_are_not_listed():
+    """Of four mentions and five gold entities, 손흥민 and 부산 remain."""
+    counts = sum_sentences(count_sentences(retag(CONFIDENT, {}, 0.55)))["surface"].sum(axis=0)
+    assert counts.tolist() == [2, 2, 5]

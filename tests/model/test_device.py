@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -8,13 +10,40 @@ from ner.model.loading import build_empty
 from ner.model.names import EXAONE
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="tests a machine without a GPU")
-def test_large_model_without_a_gpu():
-    message = r"7\.8 billion parameters.*CUDA GPU with about \d+ GB.*RTX 4090.*make rehearse"
+@pytest.fixture
+def without_gpu(monkeypatch) -> None:
+    """A machine with 16 GB of RAM and no GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 4e6, "SC_PAGE_SIZE": 4e3}.__getitem__)
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_large_model_that_the_memory_cannot_hold():
+    """EXAONE in 4-bit takes 5.3 GB."""
+    model = build_empty(ExaoneConfig())
+    message = (
+        r"7\.8 billion parameters.*finds no GPU.*take about 17 GB of memory.*has 16 GB.*nvidia-smi"
+        r".*RTX 4090.*make rehearse.*--activation_checkpointing"
+    )
     with pytest.raises(InputError, match=message):
-        check_device(EXAONE, build_empty(ExaoneConfig()), "nf4", 3e9)
+        check_device(EXAONE, model, "nf4", 12e9)
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_large_model_without_a_gpu(capsys):
+    check_device(EXAONE, build_empty(ExaoneConfig()), "nf4", 3e9)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"note: {EXAONE} has 7.8 billion parameters")
+    assert "about 8 GB of this machine's 16 GB of memory and is slow\n" in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.usefixtures("without_gpu")
+def test_small_model_without_a_gpu(capsys):
+    """It may try: the estimate of an evaluation is generous."""
     small = build_empty(ExaoneConfig(num_layers=1, vocab_size=1000))
-    check_device("small", small, "nf4", 3e9)
+    check_device("small", small, "nf4", 20e9)
+    assert capsys.readouterr().out == ""
 
 
 def test_gpu_with_too_little_memory(monkeypatch):

@@ -1,9 +1,12 @@
 """Batches, a shared prefix and long answers change the speed and never the answers."""
 
+import itertools
+
 import pytest
 import torch
 
-from ner.model.generation import AnswerGenerator, find_shared_prefix
+from ner.model.generation import AnswerGenerator, PartialAnswer, find_shared_prefix
+from ner.text.answers import Piece
 from ner.text.prompts import SYSTEM_PROMPTS
 
 
@@ -78,24 +81,19 @@ def test_long_answers_are_set_aside_and_finished_together(generator, prompts, mo
     single = collect(generator, prompts, [], 1, 100)
     calls, extend_batch = [], AnswerGenerator.extend_batch
 
-    def record(self, chats, limits, *rest):
-        extensions = extend_batch(self, chats, limits, *rest)
-        call = []
-        for chat, tokens, limit in zip(chats, extensions, limits, strict=True):
-            unfinished = tokens[-1] not in self.end_tokens and len(tokens) < limit
-            call.append((list(chat), tokens, unfinished))
-        calls.append(call)
-        return extensions
+    def record(self, answers, *rest):
+        before = [list(answer.chat) for answer in answers]
+        extend_batch(self, answers, *rest)
+        waiting = [list(answer.chat) for answer in answers if not answer.is_finished]
+        calls.append((before, waiting))
 
     monkeypatch.setattr(AnswerGenerator, "extend_batch", record)
     batched = collect(generator, prompts, [], 16, 100)
-    waiting = [
-        chat + tokens for call in calls[:3] for chat, tokens, unfinished in call if unfinished
-    ]
+    waiting = [chat for _, chats in calls[:3] for chat in chats]
     assert 3 <= len(waiting) <= 6
-    assert [len(call) for call in calls] == [16, 16, 16, len(waiting)]
-    assert sorted(waiting) == sorted(chat for chat, _, _ in calls[3])
-    assert not any(unfinished for _, _, unfinished in calls[3])
+    assert [len(before) for before, _ in calls] == [16, 16, 16, len(waiting)]
+    assert sorted(waiting) == sorted(calls[3][0])
+    assert calls[3][1] == []
     assert batched == single
 
 
@@ -117,17 +115,63 @@ def test_batch_that_does_not_fit_is_halved(generator, prompts, monkeypatch, caps
     expected = collect(generator, prompts[:10], [], 10, 20)
     sizes, extend_batch = [], AnswerGenerator.extend_batch
 
-    def fit_three(self, chats, *rest):
-        sizes.append(len(chats))
-        if len(chats) > 3:
+    def fit_three(self, answers, *rest):
+        sizes.append(len(answers))
+        if len(answers) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return extend_batch(self, chats, *rest)
+        extend_batch(self, answers, *rest)
 
     monkeypatch.setattr(AnswerGenerator, "extend_batch", fit_three)
     assert collect(generator, prompts[:10], [], 10, 20) == expected
     assert sizes == [10, 5, 2, 2, 2, 2, 2]
     message = "out of memory with 10 sentences at a time; continuing with 5"
     assert message in capsys.readouterr().out
+
+
+def test_batch_that_runs_out_of_memory_late_goes_on_where_it_stood(generator, prompts, monkeypatch):
+    expected = collect(generator, prompts[:4], [], 4, 20)
+    extend_answers, calls = AnswerGenerator.extend_answers, []
+
+    def fail_once(self, answers, *rest):
+        calls.append([len(answer.tokens) for answer in answers])
+        if len(calls) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return extend_answers(self, answers, *rest)
+
+    monkeypatch.setattr(AnswerGenerator, "extend_answers", fail_once)
+    assert collect(generator, prompts[:4], [], 4, 20) == expected
+    assert set(calls[6]) == {5}
+
+
+def test_each_token_of_an_answer_has_its_end_and_its_probability(generator, prompts, monkeypatch):
+    """Compared with the probabilities of the whole chat, computed at once."""
+    partial, decode = {}, AnswerGenerator.decode
+
+    def record(self, answer):
+        partial[answer.index] = answer
+        return decode(self, answer)
+
+    monkeypatch.setattr(AnswerGenerator, "decode", record)
+    for answer in generator.generate(dict(enumerate(prompts[:16])), [], 16, 100):
+        ends = [0, *(piece.end for piece in answer.pieces)]
+        parts = [answer.text[start:end] for start, end in itertools.pairwise(ends)]
+        assert "".join(parts) == answer.text
+        chat, length = partial[answer.index].chat, len(answer.pieces)
+        assert parts[0] == generator.tokenizer.decode(chat[-length])
+        with torch.inference_mode():
+            logits = generator.model(input_ids=torch.tensor([chat])).logits[0]
+        logprobs = logits[-length - 1 : -1].log_softmax(dim=-1)
+        expected = logprobs.gather(1, torch.tensor(chat[-length:])[:, None])[:, 0].tolist()
+        assert [piece.logprob for piece in answer.pieces] == pytest.approx(expected, abs=1e-4)
+
+
+def test_token_that_ends_within_a_character_ends_before_it(generator):
+    """Three bytes of a syllable, one token each."""
+    tokenizer = generator.tokenizer
+    tokens = tokenizer.convert_tokens_to_ids(["a", "ë", "·", "ģ"])
+    assert None not in tokens and tokenizer.decode(tokens) == "a뷁"
+    answer = PartialAnswer(0, [], 9, tokens=tokens, logprobs=[0.0] * 4)
+    assert [piece.end for piece in generator.decode(answer).pieces] == [1, 1, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,10 @@
+import json
+import re
+from itertools import accumulate
+
 import pytest
 
-from ner.text.answers import read_answer, write_answer
+from ner.text.answers import locate_mentions, read_answer, write_answer
 from ner.text.notation import parse_marked_sentence
 from ner.text.tags import find_entities
 from tests.helpers import SAMPLE
@@ -78,6 +82,8 @@ def test_sample_answers_there_and_back(split):
 )
 def test_answer_is_read_in_any_form(read, answer):
     assert read_answer(answer) == (read, [("PS", "손흥민"), ("LC", "춘천")])
+    written = [answer[start:end] for start, end in locate_mentions(answer)]
+    assert [json.loads(f'"{text}"') for text in written] == ["손흥민", "춘천"]
 
 
 NO_ANSWERS = ["", " ", "손흥민", '"손흥민"', "3", "null", "[1]", '["손흥민"]', "{손흥민}", "}]"]
@@ -146,6 +152,26 @@ def test_escapes_are_decoded_in_repaired_answers_too():
     assert read_answer('{"OG": ["서\\\n울"]}') == ("repaired", [("OG", "서\n울")])
 
 
+@pytest.mark.parametrize(
+    "marked",
+    [
+        '{"PS": ["<S>", "<PS>", "<S>"], "QT": [<3.0>, "<3>"]}',
+        '[{"label": "LC", "text": "<LC>"}, {"text": ["<PS>"], "label": "PS"}]',
+        '["LC"] 답은 {"LC": ["<LC>"]}',
+        r"{'PS': [<오'닐> , '<a\'b\u0063>'], PS",
+        '{"PS": ["<말론 "대부" 브랜도>"], "LC": null, "춘천',
+        "없음",
+    ],
+)
+def test_mentions_are_located_where_they_stand(marked):
+    """The places are marked with < and > here."""
+    parts = re.split("[<>]", marked)
+    ends = list(accumulate(len(part) for part in parts))
+    answer = "".join(parts)
+    assert locate_mentions(answer) == list(zip(ends[:-1:2], ends[1::2], strict=True))
+    assert len(read_answer(answer)[1]) == len(parts) // 2
+
+
 def test_unknown_labels_stay_as_they_are():
     _, mentions = read_answer('{"event": ["대회"], "PS-B": ["손흥민"]}')
     assert mentions == [("event", "대회"), ("PS-B", "손흥민")]
@@ -161,4 +187,5 @@ def test_code_in_an_answer_is_only_text(tmp_path):
 def test_nesting_is_limited_unless_it_is_json(depth, read):
     nested = '{"PS": ' * depth + '"손흥민"' + "}" * depth
     assert read_answer(nested) == ("json", [("PS", "손흥민")])
+    assert len(locate_mentions(nested)) == (1 if read == "repaired" else 0)
     assert read_answer(f"답: {nested}") == (read, [("PS", "손흥민")] if read == "repaired" else [])

@@ -1,12 +1,14 @@
 import json
+import math
 import time
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.text.alignment import normalize
+from ner.text.answers import Piece, join_surrogates
 from ner.text.conversion import tag_answer
 from ner.text.klue import LABELS, TAGS
 from ner.text.tags import find_entities, write_tags
@@ -66,6 +68,67 @@ def test_bare_numbers_are_placed():
         {"label": "QT", "text": "1.50", "status": "placed", "start": 6, "end": 10},
         {"label": "DT", "text": "2014", "status": "placed", "start": 0, "end": 4},
     ]
+
+
+def write_pieces(answer: str, parts: list[tuple[str, float]]) -> list[Piece]:
+    """The tokens of an answer from their texts and probabilities."""
+    assert "".join(text for text, _ in parts) == answer
+    ends = accumulate(len(text) for text, _ in parts)
+    logprobs = [math.log(probability) for _, probability in parts]
+    return [Piece(*piece) for piece in zip(ends, logprobs, strict=True)]
+
+
+def test_each_mention_has_the_confidence_of_its_tokens():
+    tokens = list("손흥민은 춘천 사람, 춘천에 산다")
+    answer = '{"PS": ["손흥민", "이강인"], "LC": ["춘천"]}'
+    parts = [('{"PS": ["', 0.1), ("손흥", 0.9), ("민", 0.8), ('", "', 0.1), ("이강인", 0.7)]
+    parts += [('"], "LC": ["', 0.1), ("춘천", 0.6), ('"]', 0.1), ("}", 0.1)]
+    pieces = write_pieces(answer, parts)
+    tags, diagnosis = tag_answer(answer, tokens, pieces=pieces)
+    assert find_entities(tags) == [("PS", 0, 3), ("LC", 5, 7), ("LC", 12, 14)]
+    mentions = diagnosis["mentions"]
+    assert [mention["confidence"] for mention in mentions] == [0.72, 0.7, 0.6]
+    assert [mention["answer_span"] for mention in mentions] == [[9, 12], [16, 19], [31, 33]]
+    assert [entity["confidence"] for entity in diagnosis["further"]] == [0.6]
+    # At the threshold itself an entity is kept.
+    assert tag_answer(answer, tokens, "json", pieces, 0.6) == (tags, diagnosis)
+
+    tags, diagnosis = tag_answer(answer, tokens, "json", pieces, 0.7)
+    assert find_entities(tags) == [("PS", 0, 3)]
+    assert diagnosis["mentions"][1]["status"] == "not found"
+    unsure = {"status": "unsure", "answer_span": [31, 33], "confidence": 0.6}
+    assert diagnosis["mentions"][2] == {"label": "LC", "text": "춘천"} | unsure
+    assert diagnosis["further"] == []
+
+
+def test_a_mark_has_the_confidence_of_its_tokens():
+    answer = "<손흥민:PS>은 <춘천:LC>에"
+    parts = [("<", 0.9), ("손흥민", 0.8), (":PS>은", 0.5), (" ", 0.1)]
+    parts += [("<춘천:LC>", 0.7), ("에", 0.1)]
+    pieces = write_pieces(answer, parts)
+    tags, diagnosis = tag_answer(answer, list("손흥민은 춘천에"), "marked", pieces, 0.5)
+    assert [mention["confidence"] for mention in diagnosis["mentions"]] == [0.36, 0.7]
+    assert [mention["answer_span"] for mention in diagnosis["mentions"]] == [[0, 8], [10, 17]]
+    assert [mention["status"] for mention in diagnosis["mentions"]] == ["unsure", "placed"]
+    assert find_entities(tags) == [("LC", 5, 7)]
+
+
+def test_the_first_of_equal_mentions_decides_on_further_occurrences():
+    answer = '{"LC": ["춘천", "춘천"]}'
+    parts = [('{"LC": ["', 1.0), ("춘천", 0.6), ('", "', 1.0), ("춘천", 0.9), ('"]}', 1.0)]
+    pieces = write_pieces(answer, parts)
+    _, diagnosis = tag_answer(answer, list("춘천, 춘천, 춘천"), "json", pieces, 0.7)
+    assert [mention["status"] for mention in diagnosis["mentions"]] == ["unsure", "placed"]
+    assert diagnosis["further"] == []
+
+
+def test_mentions_that_cannot_be_located_have_the_confidence_of_the_answer():
+    answer = '{"PS": ' * 200 + '"손흥민"' + "}" * 200
+    pieces = [Piece(1400, math.log(0.5)), Piece(len(answer), math.log(0.5))]
+    _, diagnosis = tag_answer(answer, list("손흥민은"), pieces=pieces)
+    (mention,) = diagnosis["mentions"]
+    assert (mention["status"], mention["confidence"]) == ("placed", 0.25)
+    assert mention["answer_span"] == [0, len(answer)]
 
 
 # Each sentence, written for this test, repeats a failure that the post printed.
@@ -203,6 +266,36 @@ def test_white_space_and_fences_change_nothing(answer, tokens, before, after):
         other_tags, other_diagnosis = tag_answer(variant, tokens)
         del other_diagnosis["read"]
         assert (other_tags, other_diagnosis) == (tags, diagnosis)
+
+
+@settings(deadline=None)
+@given(value=json_values, tokens=tokens_of_any_length)
+def test_mentions_of_plain_json_are_located(value, tokens):
+    answer = json.dumps(value)
+    _, diagnosis = tag_answer(answer, tokens, pieces=[])
+    for mention in diagnosis["mentions"]:
+        start, end = mention["answer_span"]
+        assert join_surrogates(json.loads(f'"{answer[start:end]}"')) == mention["text"]
+
+
+@settings(deadline=None)
+@given(
+    answer=noise | json_values.map(str),
+    tokens=tokens_of_any_length,
+    kind=st.sampled_from(["json", "marked"]),
+    width=st.integers(1, 9),
+)
+def test_probabilities_change_no_tags(answer, tokens, kind, width):
+    tags, diagnosis = tag_answer(answer, tokens, kind)
+    pieces = [Piece(end, -0.5) for end in range(0, len(answer) + width, width)]
+    assert tag_answer(answer, tokens, kind, pieces, 1.0)[0] == ["O"] * len(tokens)
+    tags_with_pieces, with_pieces = tag_answer(answer, tokens, kind, pieces)
+    for mention in with_pieces["mentions"]:
+        start, end = mention.pop("answer_span")
+        assert 0 <= start < end <= len(answer)
+    for mention in with_pieces["mentions"] + with_pieces["further"]:
+        assert 0 <= mention.pop("confidence") < 1
+    assert (tags_with_pieces, with_pieces) == (tags, diagnosis)
 
 
 # Time: answers of 200,000 characters and other extremes

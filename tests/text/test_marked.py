@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ner.text.conversion import tag_answer, write_gold_answer
 from ner.text.corpus import get_id2label, load_split
 from ner.text.klue import LABELS
-from ner.text.marked import parse_marks, read_marked
+from ner.text.marked import locate_marks, parse_marks, read_marked
 from ner.text.tags import find_entities, write_tags
 from tests.helpers import SAMPLE
 
@@ -81,6 +81,13 @@ def test_a_name_that_occurs_twice_is_tagged_where_it_is_marked():
 
 def test_brackets_that_mark_nothing_are_text():
     assert parse_marks("a < b <c> 1:2 \\<d:PS\\> \\\\") == ("a < b <c> 1:2 <d:PS> \\", [])
+
+
+@pytest.mark.parametrize("before", ["", "```\n", "a < b, \\<c\\> \\\\ <d> ", "\ud83d\ude00 "])
+def test_marks_are_located_where_they_stand(before):
+    marks = ["<손흥민:PS>", "<춘\\>천:LC>", "<태어:WHEN>"]
+    answer = f"{before}{marks[0]}은 {marks[1]}에서 {marks[2]}났다. <서울"
+    assert [answer[start:end] for start, end in locate_marks(answer)] == marks
 
 
 def test_gold_answers_of_the_sample_are_exact():

@@ -1,4 +1,5 @@
 import collections
+import os
 import shutil
 from dataclasses import replace
 
@@ -62,6 +63,18 @@ def test_model_that_cannot_read_packed_chats(settings):
     with pytest.raises(InputError, match="its attention window is 8 tokens"):
         check(settings, sliding_window=8)
     check(replace(settings, pack=False), sliding_window=8)
+
+
+def test_large_model_without_a_gpu(settings, monkeypatch, capsys):
+    """It may train, slowly, if its memory with these settings fits."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 6e5, "SC_PAGE_SIZE": 4e3}.__getitem__)
+    billion = {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 20}
+    with pytest.raises(InputError, match=r"1\.0 billion.*take about 3 GB.*this machine has 2 GB"):
+        check(settings, **billion)
+    assert "note" not in capsys.readouterr().out
+    check(replace(settings, activation_checkpointing=True), **billion)
+    assert "about 2 GB of this machine's 2 GB of memory and is slow" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])

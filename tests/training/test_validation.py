@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 
 import pytest
@@ -6,9 +7,11 @@ import torch
 from safetensors.torch import load_file
 
 import train
+from ner.model.adapter import read_min_confidence
 from ner.model.hub import Base
 from ner.model.lora import load_recognizer
 from ner.model.tokenizer import load_tokenizer
+from ner.text.answers import Answer, Piece
 from ner.text.chats import load_chats, write_chats
 from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 from ner.training.checkpoints import is_complete
@@ -30,10 +33,10 @@ def test_answers_are_scored(adapter, stand_in, chats_file, tmp_path):
     # Use the base's precision, as autocast did in training.
     tensors = [tensor for name, tensor in model.named_parameters() if "lora_" in name]
     assert {tensor.dtype for tensor in tensors} == {torch.bfloat16}
-    assert validation.score(model) > 0.99
+    assert validation.score(model)[0] > 0.99
     assert model.training
     with model.disable_adapter():
-        assert validation.score(model) < 0.1
+        assert validation.score(model)[0] < 0.1
 
 
 def test_gold_tags_of_marked_chats(stand_in, tmp_path):
@@ -44,10 +47,32 @@ def test_gold_tags_of_marked_chats(stand_in, tmp_path):
     assert validation.gold == [["O"] * 6 + ["B-PS"] + ["O"] * 3]
 
 
+def test_threshold_is_chosen_by_the_confidence_of_the_answers(stand_in, tmp_path, monkeypatch):
+    """One right entity at 0.9, two wrong ones at 0.2 and 0.1, one missing: F1 is best above 0.2."""
+    tokenizer = load_tokenizer(Base(str(stand_in)))
+    chats = [
+        [
+            *build_prompt(sentence, SYSTEM_PROMPTS["marked"]),
+            {"role": "assistant", "content": answer},
+        ]
+        for sentence, answer in [("가나", "<가:PS>나"), ("다라", "다<라:LC>")]
+    ]
+    validation = ScoreValidation(chats, tokenizer, [tokenizer.eos_token_id], tmp_path)
+    logs = [math.log(0.9), math.log(0.2), math.log(0.1)]
+    answers = [
+        Answer(0, "<가:PS><나:PS>", True, [Piece(6, logs[0]), Piece(12, logs[1])]),
+        Answer(1, "<다:PS>라", True, [Piece(6, logs[2]), Piece(7, 0.0)]),
+    ]
+    monkeypatch.setattr(validation, "answer", lambda model: answers)
+    f1, threshold = validation.score(None)
+    assert f1 == pytest.approx(2 * 1 / (3 + 2))
+    assert threshold == pytest.approx(0.55)
+
+
 @pytest.fixture
 def scored_run(stand_in, chats_file, tmp_path, monkeypatch) -> list[str]:
     """The arguments of a run whose checkpoints 2, 4 and 6 score 0.2, 0.9 and 0.5."""
-    scores = iter([0.2, 0.9, 0.5])
+    scores = iter([(0.2, 0.0), (0.9, 0.25), (0.5, 0.75)])
     monkeypatch.setattr(ScoreValidation, "score", lambda self, model: next(scores))
     return [*build_command(stand_in, chats_file, tmp_path), *VALIDATION]
 
@@ -55,7 +80,8 @@ def scored_run(stand_in, chats_file, tmp_path, monkeypatch) -> list[str]:
 def test_best_adapter_is_kept(scored_run, tmp_path, capsys):
     """A run that is resumed after its end also keeps the best adapter."""
     train.main(scored_run)
-    assert "step 4, F1 0.9000" in capsys.readouterr().out
+    assert "step 4, F1 0.9000, threshold 0.2500" in capsys.readouterr().out
+    assert read_min_confidence(tmp_path / "adapter") == 0.25
     results = tmp_path / "results"
     saved, best, last = (
         load_file(folder / "adapter_model.safetensors")

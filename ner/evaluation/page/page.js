@@ -28,8 +28,13 @@ function element(name, attributes, ...children) {
   return node;
 }
 
-function markEntity(text, label, error) {
-  const note = element("small", { lang: "en" }, error ? `${label} ${error}` : label);
+// "PS 0.93 wrong label", or less.
+function describeEntity(label, confidence, error) {
+  return [label, confidence?.toFixed(2), error].filter(Boolean).join(" ");
+}
+
+function markEntity(text, label, error, confidence) {
+  const note = element("small", { lang: "en" }, describeEntity(label, confidence, error));
   return element("mark", { class: error ? `${label} off` : label }, text, note);
 }
 
@@ -38,11 +43,11 @@ function markSentence(sentence, entities) {
   const characters = [...sentence];
   const line = element("p", { class: "line", lang: "ko" });
   let position = 0;
-  for (const [label, first, end, error] of entities) {
+  for (const [label, first, end, error, confidence] of entities) {
     const start = Math.max(first, position);
     line.append(
       characters.slice(position, start).join(""),
-      markEntity(characters.slice(start, end).join(""), label, error),
+      markEntity(characters.slice(start, end).join(""), label, error, confidence),
     );
     position = end;
   }
@@ -55,8 +60,9 @@ function describeAnswer(row) {
   line.append(row.stopped ? "" : ", reached the token limit", ` · ${row.placed} placed`);
   for (const [description, mentions] of row.notes) {
     line.append(` · ${description}: `);
-    mentions.forEach(([label, text], index) => {
-      line.append(index ? ", " : "", element("q", { lang: "ko" }, text), ` ${label}`);
+    mentions.forEach(([label, text, confidence], index) => {
+      const note = ` ${describeEntity(label, confidence)}`;
+      line.append(index ? ", " : "", element("q", { lang: "ko" }, text), note);
     });
   }
   return line;

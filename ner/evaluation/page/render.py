@@ -38,6 +38,7 @@ def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
         score_definitions=SCORES,
         confusion=shade_confusion(metrics["confusion"]),
         budget=[stack_bar(group, counts) for group, counts in metrics["budget"].items()],
+        curve=draw_curve(metrics["confidence"]["curve"]) if "confidence" in metrics else {},
         published=group_published(),
         settings={name: write_setting(value) for name, value in settings.items()},
         kinds=KINDS,
@@ -133,6 +134,15 @@ def stack_bar(group: str, counts: dict[str, int]) -> dict:
         parts.append({"verdict": verdict, "count": count, "start": start, "percent": percent})
         start += count
     return {"name": group, "title": TITLES[group], "total": total, "parts": parts}
+
+
+def draw_curve(curve: list[dict]) -> dict[str, str]:
+    """The points of each score's line, in a square of 100 by 100 whose origin is at its top."""
+    lines = {}
+    for name in ("precision", "recall", "f1"):
+        points = [(100 * step["threshold"], 100 - 100 * step[name]) for step in curve]
+        lines[name] = " ".join(f"{x:.2f},{y:.2f}" for x, y in points)
+    return lines
 
 
 def group_published() -> dict[str, list[dict]]:

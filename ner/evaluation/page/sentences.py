@@ -7,7 +7,7 @@ from ner.evaluation.budget import READINGS, classify_sentence, display_name
 # The page's filter by kind of error: headings and their options.
 KINDS = {
     "Entities": ["missed", "wrong_label", "wrong_boundary", "wrong_label_and_boundary", "made_up"],
-    "Mentions": ["not_in_sentence", "repeated", "unknown_label"],
+    "Mentions": ["not_in_sentence", "repeated", "unknown_label", "unsure"],
     "Answers": ["repaired", "mended", "cut_off", "unreadable", "token_limit"],
 }
 
@@ -15,9 +15,10 @@ KINDS = {
 def pack_sentence(row: dict) -> dict:
     """Everything that the page shows about a sentence or uses to filter it.
 
-    - `gold` and `predicted`: (label, start, end, error or "") with places in characters;
+    - `gold` and `predicted`: (label, start, end, error or "", confidence or None) with places in
+      characters;
     - `errors`: (kind, gold label, predicted label), where a label may be None;
-    - `notes`: (description, [(label, text), …]) about mentions.
+    - `notes`: (description, [(label, text, confidence or None), …]) about mentions.
     """
     classified = classify_sentence(row)
     gold, listed, further = classified["gold"], classified["mentions"], classified["further"]
@@ -43,10 +44,11 @@ def pack_sentence(row: dict) -> dict:
     }
 
 
-def pack_entity(entity: dict, offsets: list[int]) -> tuple[str, int, int, str]:
-    """(label, start, end, error or "") with places in characters."""
+def pack_entity(entity: dict, offsets: list[int]) -> tuple[str, int, int, str, float | None]:
+    """(label, start, end, error or "", confidence or None) with places in characters."""
     error = "" if entity["verdict"] == "right" else display_name(entity["verdict"])
-    return entity["label"], offsets[entity["start"]], offsets[entity["end"]], error
+    start, end = offsets[entity["start"]], offsets[entity["end"]]
+    return entity["label"], start, end, error, entity.get("confidence")
 
 
 def list_errors(gold: list[dict], tagged: list[dict], mentions: list[dict]) -> list[tuple]:
@@ -81,7 +83,11 @@ def list_notes(listed: list[dict], further: list[dict]) -> list[tuple[str, list]
         notes.append((display_name(kind), mentions))
     notes.append(("tagged but not listed", further))
     return [
-        (description, [(mention["label"], mention["text"]) for mention in mentions])
+        (description, [pack_mention(mention) for mention in mentions])
         for description, mentions in notes
         if mentions
     ]
+
+
+def pack_mention(mention: dict) -> tuple[str, str, float | None]:
+    return mention["label"], mention["text"], mention.get("confidence")

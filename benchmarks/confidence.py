@@ -1,0 +1,204 @@
+"""Compare ways to measure the confidence of an entity.
+
+Each measure puts together the probabilities of the tokens that wrote the entity: the first one
+alone, the lowest, their geometric mean, or their product. Reads predictions files with `pieces`.
+Prints, for each file and measure, how often a right entity has a higher confidence than a wrong one
+(AUROC), and the expected calibration error.
+
+    python -m benchmarks.confidence evaluation/predictions.jsonl
+    python -m benchmarks.confidence evaluation/predictions.jsonl --after_mask
+
+The probabilities in a file are those among all tokens, before the grammar's mask. With
+--after_mask, the model reads the marked answers once more, and the probabilities among the tokens
+that the grammar allows are compared too.
+"""
+
+import argparse
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+import evaluate_hub
+from ner.cli import InputError, build_parser, run_script
+from ner.text.prompts import get_answer_kind
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from ner.evaluation.recognizer import LocalRecognizer
+    from ner.model.copying import Copy
+
+Pieces = Sequence[Sequence[float]]  # [end, logprob] of each token, as in a predictions file
+MEASURES: dict[str, Callable[[list[float]], float]] = {  # of the logarithms of probabilities
+    "opening token": lambda logprobs: logprobs[0],
+    "minimum": min,
+    "mean": fmean,
+    "sum": sum,
+}
+HEADER = (
+    "| predictions | probability among | measure | entities | AUROC | calibration error |\n"
+    "|---|---|---|---|---|---|"
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = build_parser(__doc__)
+    parser.add_argument(
+        "predictions", type=Path, nargs="+", metavar="FILE", help="files of evaluate_hub.py"
+    )
+    parser.add_argument(
+        "--after_mask",
+        action="store_true",
+        help="compute the probabilities after the grammar's mask too",
+    )
+    return parser.parse_args(argv)
+
+
+def select_logprobs(pieces: Pieces, start: int, end: int) -> list[float]:
+    """The log-probabilities of the tokens that `measure_confidence` puts together."""
+    logprobs, begin = [], 0
+    for piece_end, logprob in pieces:
+        if begin < end and start < max(piece_end, begin + 1):
+            logprobs.append(logprob)
+        begin = piece_end
+    return logprobs
+
+
+def list_entities(rows: list[dict]) -> list[tuple[list[float], bool]]:
+    """The log-probabilities of each tagged entity, and whether it is right.
+
+    An occurrence that the answer does not list has those of the first mention with its text.
+    """
+    from ner.evaluation.budget import classify_sentence  # takes a second
+
+    entities = []
+    for row in rows:
+        classified = classify_sentence(row)
+        spans = {
+            (mention["label"], mention["text"]): mention["answer_span"]
+            for mention in reversed(classified["mentions"])
+        }
+        for entity in classified["mentions"] + classified["further"]:
+            if "start" in entity:
+                span = entity.get("answer_span") or spans[entity["label"], entity["text"]]
+                logprobs = select_logprobs(row["pieces"], *span)
+                entities.append((logprobs, entity["verdict"] == "right"))
+    return entities
+
+
+def format_rows(path: Path, name: str, rows: list[dict]) -> Iterator[str]:
+    """The table's rows for the probabilities of a file. `name` says which."""
+    from sklearn.metrics import roc_auc_score
+
+    from ner.evaluation.confidence import calibrate
+
+    entities = list_entities(rows)
+    right = [is_right for _, is_right in entities]
+    if len(set(right)) < 2:
+        raise InputError(f"{path}: needs right and wrong entities, and has only one kind of them")
+    for measure, combine in MEASURES.items():
+        confidences = [math.exp(combine(logprobs)) if logprobs else 0.0 for logprobs, _ in entities]
+        auroc = roc_auc_score(right, confidences)
+        error = calibrate(list(zip(confidences, right, strict=True)))["error"]
+        yield f"| {path} | {name} | {measure} | {len(entities):,} | {auroc:.4f} | {error:.4f} |"
+
+
+def load_recognizer(path: Path, settings: dict) -> "LocalRecognizer":
+    """The model that wrote a predictions file.
+
+    Raises InputError if it is on a server, or if the adapter has changed.
+    """
+    if "adapter" not in settings:
+        raise InputError(f"{path}: the model is on a server. Leave out --after_mask")
+    flags = []
+    for name in ("model", "revision", "adapter", "precision", "prompt", "max_new_tokens"):
+        if settings[name] is not None:
+            flags += [f"--{name}", str(settings[name])]
+    recognizer = evaluate_hub.build_local_recognizer(evaluate_hub.parse_args(flags), None)
+    if recognizer.settings["adapter_sha256"] != settings["adapter_sha256"]:
+        raise InputError(
+            f"{path}: the adapter {settings['adapter']} has changed since. Evaluate it again"
+        )
+    return recognizer
+
+
+def mask_rows(rows: list[dict], recognizer: "LocalRecognizer") -> list[dict]:
+    """The rows with the probabilities after the grammar's mask.
+
+    Leaves out answers that the grammar does not allow, and answers whose tokens are not those of
+    their text alone.
+    """
+    from tqdm import tqdm
+
+    from ner.model.copying import Copy, CopyRules
+
+    generator = recognizer.load_generator()
+    rules = CopyRules(recognizer.tokenizer, generator.end_tokens, draft=0, constrain=True)
+    masked = []
+    for row in tqdm(rows, desc="masks", unit="answer"):
+        tokens = rules.encode(row["answer"])
+        beginnings = [tokens[:count] for count in range(1, len(tokens) + 1)]
+        ends = [len(rules.decode(beginning).rstrip("\ufffd")) for beginning in beginnings]
+        if ends != [end for end, _ in row["pieces"]][: len(ends)]:
+            continue
+        sentence = "".join(row["tokens"])
+        logits = compute_logits(generator.model, recognizer.encode_prompt(sentence), tokens)
+        logprobs = mask_logits(logits, tokens, Copy(rules, sentence))
+        if logprobs is not None:
+            masked.append({**row, "pieces": list(zip(ends, logprobs, strict=True))})
+    print(f"{len(rows) - len(masked):,} of {len(rows):,} answers left out")
+    return masked
+
+
+def compute_logits(
+    model: "PreTrainedModel", prompt: list[int], answer: list[int]
+) -> "torch.Tensor":
+    """The logits of an answer's tokens, of shape (tokens, vocabulary)."""
+    import torch
+
+    input_ids = torch.tensor([prompt + answer], device=model.device)
+    with torch.inference_mode():
+        output = model(input_ids=input_ids, logits_to_keep=len(answer) + 1)
+    return output.logits[0, :-1].float()
+
+
+def mask_logits(logits: "torch.Tensor", tokens: list[int], copy: "Copy") -> list[float] | None:
+    """The log-probability of each token among those that the grammar allows.
+
+    None if it does not allow one of the tokens.
+    """
+    import numpy as np
+
+    logprobs = []
+    for token, scores in zip(tokens, logits, strict=True):
+        if not copy.allows(token):
+            return None
+        bits = np.frombuffer(copy.matcher.compute_bitmask(), dtype=np.uint8)
+        allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+        logprobs.append((scores[token] - scores[allowed].logsumexp(dim=-1)).item())
+        copy.add(token)
+    return logprobs
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    from ner.evaluation.predictions import read_answered, retag
+
+    table = []
+    for path in args.predictions:
+        settings, answered = read_answered(path)
+        if not all("pieces" in row for row in answered):
+            raise InputError(f"{path}: has no probabilities (pieces). Run evaluate_hub.py again")
+        rows = retag(answered, settings)
+        table += format_rows(path, "all tokens", rows)
+        if args.after_mask and get_answer_kind(settings.get("prompt")) == "marked":
+            masked = mask_rows(rows, load_recognizer(path, settings))
+            table += format_rows(path, "allowed tokens", masked)
+    print(HEADER, *table, sep="\n")
+
+
+if __name__ == "__main__":
+    run_script(main)

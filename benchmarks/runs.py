@@ -1,0 +1,97 @@
+"""The steps that several benchmarks share: train adapters and score them.
+
+A step runs one of the scripts. A complete step is skipped, and an interrupted one continues.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.training import KEEP_MEMORY
+from ner.cli import InputError, describe_changes
+from ner.files import read_json, write_atomically
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="ID_OR_FOLDER", help="base model")
+    parser.add_argument(
+        "--dataset", required=True, metavar="ID_OR_FOLDER", help="as for data_processing.py"
+    )
+    parser.add_argument(
+        "--work_dir",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder of the adapters and answers, which are kept",
+    )
+    parser.add_argument("--seed", type=int, default=42, metavar="N", help="seed of training")
+
+
+def check_settings(work_dir: Path, settings: dict) -> None:
+    """Record the settings of a folder's runs. Raises InputError if earlier runs have others."""
+    path = work_dir / "settings.json"
+    earlier = read_json(path)
+    if earlier is not None and (changes := describe_changes(earlier, settings)):
+        raise InputError(
+            f"{work_dir} holds runs with other settings:\n  "
+            + "\n  ".join(changes)
+            + "\nChoose another --work_dir"
+        )
+    write_atomically(path, json.dumps(settings))
+
+
+def run_step(script: str, *arguments: object) -> None:
+    """Run a script to its end."""
+    command = [sys.executable, ROOT / script, *map(str, arguments)]
+    subprocess.run(command, env=os.environ | KEEP_MEMORY, check=True)
+
+
+def write_chats(chats: Path, dataset: str, *flags: str) -> None:
+    """Write the training chats of a data set to a file."""
+    if not chats.is_file():
+        run_step("data_processing.py", "--dataset", dataset, "--output", chats, *flags)
+
+
+def train_adapter(folder: Path, model: str, chats: Path, *flags: object) -> Path:
+    """Train `folder/adapter`. Returns it."""
+    adapter = folder / "adapter"
+    if not adapter.is_dir():
+        run_step(
+            "train.py",
+            *("--model", model, "--data", chats, "--output_dir", adapter),
+            *("--checkpoint_dir", folder / "results", "--batch_size", 8, "--resume", *flags),
+        )
+    return adapter
+
+
+def evaluate_adapter(adapter: Path, output: Path, *flags: object) -> Path:
+    """Answer sentences with an adapter. Returns the predictions."""
+    if not (output / "metrics.json").is_file():
+        run_step(
+            "evaluate_hub.py",
+            *("--adapter", adapter, "--batch_size", 64, "--output_dir", output, *flags),
+        )
+    return output / "predictions.jsonl"
+
+
+def score_predictions(path: Path, min_confidence: float = 0.0) -> tuple[list[dict], dict]:
+    """The tagged rows of a predictions file, and their metrics. See `report_predictions`."""
+    # Imported here because scikit-learn takes a second.
+    from ner.evaluation.predictions import read_answered, retag
+    from ner.evaluation.summary import compute_metrics
+
+    settings, answered = read_answered(path)
+    complete = retag(answered, settings)
+    rows = retag(answered, settings, min_confidence) if min_confidence else complete
+    return rows, compute_metrics(rows, min_confidence, complete)
+
+
+def format_f1(metrics: dict, sign: str = "") -> str:
+    """F1 and its interval, for a cell of a table. `sign` is "+" for differences."""
+    f1 = metrics["scores"]["seqeval"]["f1"]
+    return f"{f1['value']:{sign}.4f} ({f1['low']:{sign}.4f} to {f1['high']:{sign}.4f})"

@@ -1,0 +1,40 @@
+"""How sure a model is of an entity: the probability of the tokens that wrote it."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ner.text.answers import Piece
+
+
+def measure_confidence(pieces: Sequence[Piece], start: int, end: int) -> float:
+    """The probability, 0 to 1, of the tokens that wrote the characters `start` to `end`.
+
+    It is the product of the probabilities of all tokens that overlap these characters. A token
+    that ends inside a character counts as a part of this character. 0 if there is no such token.
+    """
+    logprobs, begin = [], 0
+    for piece_end, logprob in pieces:
+        if begin < end and start < max(piece_end, begin + 1):
+            logprobs.append(logprob)
+        begin = piece_end
+    return min(math.exp(sum(logprobs)), 1.0) if logprobs else 0.0
+
+
+def choose_threshold(entities: Sequence[tuple[float, bool]], gold: int) -> float:
+    """The threshold with the best F1 among entities of (confidence, whether it is right).
+
+    `gold` is the number of gold entities. An entity is kept if its confidence is at least the
+    threshold. This lies halfway between the lowest kept confidence and the next lower one. It is
+    0 if all are kept. Among equally good thresholds it is the lowest.
+    """
+    threshold, best, right = 0.0, -1.0, 0
+    ranked = sorted(entities, reverse=True)
+    for kept, (entity, following) in enumerate(pairwise([*ranked, (0.0, False)]), start=1):
+        right += entity[1]
+        f1 = 2 * right / (kept + gold)
+        is_last = kept == len(ranked)
+        if (following[0] < entity[0] or is_last) and f1 >= best:
+            best = f1
+            threshold = 0.0 if is_last else (entity[0] + following[0]) / 2
+    return threshold

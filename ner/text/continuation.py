@@ -1,0 +1,44 @@
+"""Predict how a marked answer goes on, from the sentence that it copies."""
+
+import re
+
+from ner.text.alignment import find_all
+from ner.text.klue import LABELS
+from ner.text.marked import parse_marks
+from ner.text.notation import CHARACTER, escape
+
+# A name that is open, with the colon and the beginning of its label.
+OPEN_LABEL = re.compile(rf"<(?:{CHARACTER})+:(?P<label>[A-Z]*)\Z")
+TAILS = (8, 4, 2)  # characters of a poor copy that are looked for in the sentence
+
+
+def continue_answer(answer: str, sentence: str) -> str | None:
+    """The rest of a marked answer, if it opens no further name. None if that is unknown.
+
+    >>> continue_answer("<손흥민", "손흥민은 왔다")
+    '은 왔다'
+    >>> continue_answer("<손흥민:P", "손흥민은 왔다")
+    'S>은 왔다'
+    """
+    copy = parse_marks(answer).text
+    if sentence.startswith(copy):
+        return escape(sentence[len(copy) :])
+    if closing := OPEN_LABEL.search(answer):
+        begun = closing["label"]
+        labels = [label for label in LABELS if label.startswith(begun)]
+        rest = follow_copy(copy.removesuffix(f":{begun}"), sentence)
+        if len(labels) == 1 and rest is not None:
+            return f"{labels[0].removeprefix(begun)}>{rest}"
+        return None
+    return follow_copy(copy, sentence)
+
+
+def follow_copy(copy: str, sentence: str) -> str | None:
+    """The sentence after a copy that may be poor. None if their ends have nothing in common."""
+    if sentence.startswith(copy):
+        return escape(sentence[len(copy) :])
+    for length in TAILS:
+        ends = [end for _, end in find_all(copy[-length:], sentence)]
+        if ends:
+            return escape(sentence[min(ends, key=lambda end: abs(end - len(copy))) :])
+    return None

@@ -1,0 +1,38 @@
+"""How a marked answer goes on, from any place in it."""
+
+import pytest
+
+from ner.text.continuation import continue_answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence", "rest"),
+    [
+        ("", "손흥민은", "손흥민은"),
+        ("손흥", "손흥민은", "민은"),
+        ("손흥민은", "손흥민은", ""),
+        ("<", "손흥민은", "손흥민은"),
+        ("<손흥민", "손흥민은", "은"),
+        ("<손흥민:", "손흥민은", None),
+        ("<손흥민:P", "손흥민은", "S>은"),
+        ("<손흥민:PS", "손흥민은", ">은"),
+        ("<손흥민:PX", "손흥민은", None),
+        ("<손흥민:PS>", "손흥민은", "은"),
+        ("<손흥민:PS>은 <춘천:L", "손흥민은 춘천에서", "C>에서"),
+        # A colon may belong to the sentence.
+        ("<12:", "12:30에", "30에"),
+        ("<12:30:T", "12:30에", "I>에"),
+        # A poor copy goes on after its last characters.
+        ("손흥은 춘천", "손흥민은 춘천에서", "에서"),
+        ("<손흥은:P", "손흥민은", None),
+        ("<손흥은 춘천:L", "손흥민은 춘천에서", "C>에서"),
+        ("없는 말", "손흥민은", None),
+        ("가나 가나 가나!가나", "가나 가나 가나 가나 다", " 다"),
+        # Special characters are escaped.
+        ("a ", "a <b> \\c", "\\<b\\> \\\\c"),
+        ("a \\<", "a <b> \\c", "b\\> \\\\c"),
+        ("a \\", "a <b> \\c", "c"),
+    ],
+)
+def test_rest_of_an_answer(answer, sentence, rest):
+    assert continue_answer(answer, sentence) == rest
