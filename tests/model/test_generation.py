@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from ner.model.generation import AnswerGenerator, PartialAnswer, find_shared_prefix
-from ner.text.answers import Piece
 from ner.text.prompts import SYSTEM_PROMPTS
 
 
