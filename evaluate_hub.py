@@ -247,6 +247,8 @@ def print_marked(
         tokens = list(sentences[answer.index])
         tags, _ = tag_answer(answer.text, tokens, kind, answer.pieces, min_confidence)
         print(mark_entities(tokens, tags))
+        if not answer.stopped:
+            print(f"note: the answer to sentence {answer.index + 1} reached the token limit")
 
 
 def main(argv: list[str] | None = None) -> None:

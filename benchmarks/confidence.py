@@ -15,13 +15,14 @@ that the grammar allows are compared too.
 
 import argparse
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 import evaluate_hub
 from ner.cli import InputError, build_parser, run_script
+from ner.text.confidence import select_logprobs
 from ner.text.prompts import get_answer_kind
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from ner.evaluation.recognizer import LocalRecognizer
     from ner.model.copying import Copy
 
-Pieces = Sequence[Sequence[float]]  # [end, logprob] of each token, as in a predictions file
 MEASURES: dict[str, Callable[[list[float]], float]] = {  # of the logarithms of probabilities
     "opening token": lambda logprobs: logprobs[0],
     "minimum": min,
@@ -55,16 +55,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="compute the probabilities after the grammar's mask too",
     )
     return parser.parse_args(argv)
-
-
-def select_logprobs(pieces: Pieces, start: int, end: int) -> list[float]:
-    """The log-probabilities of the tokens that `measure_confidence` puts together."""
-    logprobs, begin = [], 0
-    for piece_end, logprob in pieces:
-        if begin < end and start < max(piece_end, begin + 1):
-            logprobs.append(logprob)
-        begin = piece_end
-    return logprobs
 
 
 def list_entities(rows: list[dict]) -> list[tuple[list[float], bool]]:
@@ -170,15 +160,12 @@ def mask_logits(logits: "torch.Tensor", tokens: list[int], copy: "Copy") -> list
 
     None if it does not allow one of the tokens.
     """
-    import numpy as np
-
     logprobs = []
     for token, scores in zip(tokens, logits, strict=True):
         if not copy.allows(token):
             return None
-        bits = np.frombuffer(copy.matcher.compute_bitmask(), dtype=np.uint8)
-        allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
-        logprobs.append((scores[token] - scores[allowed].logsumexp(dim=-1)).item())
+        total = scores[copy.list_allowed()].logsumexp(dim=-1)
+        logprobs.append((scores[token] - total).item())
         copy.add(token)
     return logprobs
 

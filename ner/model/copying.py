@@ -8,10 +8,13 @@ import torch
 from llguidance import LLMatcher
 from transformers import PreTrainedTokenizerBase
 
-from ner.text.continuation import continue_answer
+from ner.text.continuation import continue_answer, measure_copy
 from ner.text.grammar import write_grammar
 
 CHARACTERS_PER_TOKEN = 8  # more than a token of Korean has
+# Characters of a sentence in one grammar. Its cost grows with the square of their number, and
+# llguidance crashes at thousands.
+WINDOW = 300
 
 
 def choose_draft() -> int:
@@ -55,19 +58,26 @@ class Copy:
         # As the model sees it: a tokenizer may normalize, for example from NFD to NFC.
         self.sentence = rules.decode(rules.encode(sentence))
         self.tokens: list[int] = []
-        self.expected: list[int] = []  # the tokens that follow if no name opens or closes
+        self.expected: list[int] = []  # the tokens that `predict` found, as far as not written
         self.matcher = None
         if rules.constrain:
-            self.matcher = LLMatcher(rules.grammar_tokenizer, write_grammar(self.sentence))
-            self.check_matcher()
+            self.start_window(0)
+
+    def start_window(self, start: int) -> None:
+        """Build the grammar of the next characters, from a place outside of names."""
+        self.middle, self.end = start + WINDOW // 2, start + WINDOW
+        grammar = write_grammar(self.sentence[start : self.end])
+        self.matcher = LLMatcher(self.rules.grammar_tokenizer, grammar)
+        self.check_matcher()
 
     def draft(self) -> list[int]:
-        """The next tokens, as far as the sentence tells them."""
+        """The tokens that follow if no name opens or closes."""
         if self.rules.draft and not self.expected:
             self.expected = self.predict()
         return self.expected[: self.rules.draft]
 
     def predict(self) -> list[int]:
+        """The tokens of the rest of the answer, or of its beginning. Empty if it is unknown."""
         answer = self.rules.decode(self.tokens)
         if answer.endswith("\ufffd"):  # within a character
             return []
@@ -79,28 +89,40 @@ class Copy:
         return self.rules.encode(rest[:length]) + end
 
     def allows(self, token: int) -> bool:
-        """Whether the answer may go on with a token."""
+        """Whether a token may follow."""
         if self.matcher is None:
             return True
         if token in self.rules.end_tokens:
-            return self.matcher.is_accepting()
+            return self.matcher.is_accepting() and self.end >= len(self.sentence)
         return self.matcher.validate_tokens([token]) == 1
 
-    def choose(self, logits: torch.Tensor) -> int:
-        """The most probable of the tokens that are allowed, by logits of shape (vocabulary,)."""
+    def list_allowed(self) -> np.ndarray:
+        """The ids of all tokens that the grammar allows next."""
         bits = np.frombuffer(self.matcher.compute_bitmask(), dtype=np.uint8)
         self.check_matcher()
-        allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
-        allowed = torch.from_numpy(allowed).to(logits.device)
+        return np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+
+    def choose(self, logits: torch.Tensor) -> int:
+        """The most probable token that the grammar allows, by logits of shape (vocabulary,)."""
+        allowed = torch.from_numpy(self.list_allowed()).to(logits.device)
         return allowed[logits[allowed].argmax()].item()
 
     def add(self, token: int) -> None:
-        """Go on with a token."""
+        """Append a token, which must be allowed."""
         self.tokens.append(token)
         self.expected = self.expected[1:] if self.expected[:1] == [token] else []
         if self.matcher and token not in self.rules.end_tokens:
             self.matcher.consume_token(token)
             self.check_matcher()
+            self.move_window()
+
+    def move_window(self) -> None:
+        """Start another window if the copy has passed the middle of this one."""
+        if self.end >= len(self.sentence):
+            return
+        copied = measure_copy(self.rules.decode(self.tokens), self.sentence)
+        if copied is not None and copied >= self.middle:
+            self.start_window(copied)
 
     def check_matcher(self) -> None:
         if self.matcher.is_error():

@@ -10,15 +10,23 @@ from ner.text.answers import Piece
 def measure_confidence(pieces: Sequence[Piece], start: int, end: int) -> float:
     """The probability, 0 to 1, of the tokens that wrote the characters `start` to `end`.
 
-    It is the product of the probabilities of all tokens that overlap these characters. A token
-    that ends inside a character counts as a part of this character. 0 if there is no such token.
+    It is the product of their probabilities. 0 if there is no such token.
+    """
+    logprobs = select_logprobs(pieces, start, end)
+    return min(math.exp(sum(logprobs)), 1.0) if logprobs else 0.0
+
+
+def select_logprobs(pieces: Sequence[Piece], start: int, end: int) -> list[float]:
+    """The log-probabilities of all tokens that overlap the characters `start` to `end`.
+
+    A token that ends inside a character counts as a part of this character.
     """
     logprobs, begin = [], 0
     for piece_end, logprob in pieces:
         if begin < end and start < max(piece_end, begin + 1):
             logprobs.append(logprob)
         begin = piece_end
-    return min(math.exp(sum(logprobs)), 1.0) if logprobs else 0.0
+    return logprobs
 
 
 def choose_threshold(entities: Sequence[tuple[float, bool]], gold: int) -> float:

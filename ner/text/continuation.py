@@ -1,11 +1,11 @@
-"""Predict how a marked answer goes on, from the sentence that it copies."""
+"""Where a marked answer stands in the sentence that it copies, and how it probably goes on."""
 
 import re
 
 from ner.text.alignment import find_all
 from ner.text.klue import LABELS
 from ner.text.marked import parse_marks
-from ner.text.notation import CHARACTER, escape
+from ner.text.notation import CHARACTER, escape, parse_marked_sentence
 
 # A name that is open, with the colon and the beginning of its label.
 OPEN_LABEL = re.compile(rf"<(?:{CHARACTER})+:(?P<label>[A-Z]*)\Z")
@@ -42,3 +42,17 @@ def follow_copy(copy: str, sentence: str) -> str | None:
         if ends:
             return escape(sentence[min(ends, key=lambda end: abs(end - len(copy))) :])
     return None
+
+
+def measure_copy(answer: str, sentence: str) -> int | None:
+    """How many characters of a sentence an exact copy has so far.
+
+    None within a name, and at the end of a character that may be incomplete.
+    """
+    if answer.endswith(("\\", "\ufffd")):
+        return None
+    try:
+        copy = "".join(parse_marked_sentence(answer)[0])
+    except ValueError:
+        return None
+    return len(copy) if sentence.startswith(copy) else None

@@ -20,7 +20,7 @@ HARD = {
     "rare syllables": "뷁똠방각하 쀍",
     "a turn marker": "끝[|endofturn|]은",
     "one character": "봄",
-    "400 characters": "손흥민은 춘천에서 " * 40,
+    "more than two grammars": "손흥민은 <춘천>에서 \\ " * 42,
 }
 
 
@@ -80,9 +80,6 @@ def test_any_model_copies_exactly(tokenizer, sentence, seed):
     reading, mentions = read_marked(answer, sentence)
     assert reading == {"read": "copied", "edits": 0}
     assert all(mention["status"] == "placed" for mention in mentions)
-    assert sum(answer.count(f":{label}>") for label in ("PS", "LC", "OG", "DT", "TI", "QT")) >= len(
-        mentions
-    )
 
 
 def test_sentence_is_copied_as_the_model_sees_it(tokenizer):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ner.text.continuation import continue_answer
+from ner.text.continuation import continue_answer, measure_copy
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,23 @@ from ner.text.continuation import continue_answer
 )
 def test_rest_of_an_answer(answer, sentence, rest):
     assert continue_answer(answer, sentence) == rest
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence", "copied"),
+    [
+        ("", "손흥민은", 0),
+        ("손흥", "손흥민은", 2),
+        ("<손흥민:PS>", "손흥민은", 3),
+        ("<손흥민:PS>은", "손흥민은", 4),
+        ("<", "손흥민은", None),
+        ("<손흥", "손흥민은", None),
+        ("<손흥민:P", "손흥민은", None),
+        ("손흥\ufffd", "손흥민은", None),
+        ("a\\", "a\\<b", None),  # one half of an escaped backslash
+        ("a\\\\\\<", "a\\<b", 3),
+        ("다른", "손흥민은", None),
+    ],
+)
+def test_copied_characters(answer, sentence, copied):
+    assert measure_copy(answer, sentence) == copied
