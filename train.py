@@ -2,8 +2,8 @@
 
 Reads `data/train.jsonl` (step 1). Writes checkpoints and TensorBoard logs to `results`, then the
 adapter, the tokenizer and `training.json` (settings, library versions, revisions, the data's
-fingerprint) to `EXAONE-3.0-7.8B-KLUE-NER-LoRA`. Needs one CUDA GPU of 24 GB. Small models also
-train on a CPU.
+fingerprint) to `EXAONE-3.0-7.8B-KLUE-NER-LoRA`. For EXAONE, use one CUDA GPU of 24 GB. A CPU is
+enough for models of up to a billion parameters. It also trains larger ones, slowly.
 
     python train.py
     python train.py --resume        continue from the last complete checkpoint
@@ -131,7 +131,8 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         "--validation",
         type=positive_int,
         default=0,
-        help="hold out this many chats, score them at every checkpoint and keep the best adapter",
+        help="hold out this many chats, score them at every checkpoint, and keep the best adapter "
+        "and the confidence threshold with the best F1",
     )
     flag("--seed", type=int, default=42, help="seed of adapter, order and dropout")
 

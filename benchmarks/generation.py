@@ -1,32 +1,67 @@
-"""Measure how much faster batches and a shared prefix make generation.
+"""Measure how fast answers are generated: in batches and one at a time, and with drafts.
 
-Answers the same sentences one at a time, as the post did, and in batches. Loads a model and its
-adapter as evaluate_hub.py does and writes no file. Prints sentences per second, the ratio, and how
-many answers differ:
+Answers the same sentences in batches that share a prefix, and the first few of them one at a time,
+as the post did. Marked answers are generated with several numbers of drafted tokens. Loads each
+adapter and its model as evaluate_hub.py does and writes no file. Prints a table and the cost of
+the grammar that marked answers follow:
 
     python -m benchmarks.generation --model MODEL --adapter ADAPTER --num_samples 64
+    python -m benchmarks.generation --model MODEL --adapter ADAPTER --marked_adapter MARKED_ADAPTER
+
+A call of the model counts once for each sentence in its batch. The call that computes the prefix
+does not count, and loading takes no part in the speed. In float32, an adapter gives the same
+answers in all rows and batches. In other precisions, rounding may change some.
 """
 
 import argparse
-import time
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from evaluate_hub import add_model_flags, add_sentence_flags, build_local_recognizer
-from ner.cli import build_parser, run_script
+from ner.cli import InputError, build_parser, non_negative_int, positive_int, run_script
 
 if TYPE_CHECKING:
+    from benchmarks.generation_run import CountingGenerator, Timing
     from ner.evaluation.recognizer import LocalRecognizer
-    from ner.model.generation import AnswerGenerator
     from ner.text.answers import Answer
 
-Prompts = dict[int, list[int]]
+NAMES = {  # by whether answers copy the sentence, and whether exact copies are enforced
+    (False, False): "JSON",
+    (True, False): "marked",
+    (True, True): "marked, constrained",
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = build_parser(__doc__)
     add_model_flags(parser)
+    # Replaces the --draft of evaluate_hub.py, which takes one number.
+    speed = parser.add_argument_group("speed", conflict_handler="resolve")
+    speed.add_argument(
+        "--marked_adapter",
+        metavar="ID_OR_FOLDER",
+        help="an adapter with marked answers, to compare with --adapter. It keeps its own prompt",
+    )
+    speed.add_argument(
+        "--draft",
+        type=non_negative_int,
+        nargs="+",
+        default=[0, 4, 8, 16, 32],
+        metavar="N",
+        help="tokens of the sentence to draft for each call in marked answers, one row of the "
+        "table for each (default: 0 4 8 16 32)",
+    )
+    speed.add_argument(
+        "--single",
+        type=positive_int,
+        default=16,
+        metavar="N",
+        help="sentences to answer one at a time, which is slow",
+    )
     add_sentence_flags(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.draft = sorted(set(args.draft))
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,47 +72,105 @@ def main(argv: list[str] | None = None) -> None:
     from ner.evaluation.answering import draw_rows
 
     rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed)
-    recognizer = build_local_recognizer(args, args.dataset)
-    generator = recognizer.load_generator()
-    sentences = ["".join(tokens) for tokens in rows["tokens"]]
-    prefix = compare_speeds(generator, recognizer, sentences)
+    sentences = dict(enumerate("".join(tokens) for tokens in rows["tokens"]))
+    recognizers = build_recognizers(args)
+    print_header(recognizers[0].batch_size)
+    notes = [measure_answers(each, sentences, args.draft, args.single) for each in recognizers]
     print(
-        f"{args.precision}, {torch.get_num_threads()} threads, "
-        f"{recognizer.tokenizer.decode(prefix)[:40]!r}… shared: {len(prefix)} tokens"
+        f"\n{len(sentences)} sentences, {min(args.single, len(sentences))} of them one at a time. "
+        f"{args.precision}, {torch.get_num_threads()} threads."
     )
+    print(*notes, sep="\n")
 
 
-def compare_speeds(
-    generator: "AnswerGenerator", recognizer: "LocalRecognizer", sentences: list[str]
-) -> list[int]:
-    """Answer the sentences in both ways and print how long it takes. Returns the prefix."""
-    prompts = dict(enumerate(map(recognizer.encode_prompt, sentences)))
-    prefix = recognizer.find_prefix(list(prompts.values()))
-    limit = recognizer.max_new_tokens
-    single, single_seconds = time_answers(generator, prompts, [], 1, limit)
-    print_speed("one at a time", 1, len(prompts) / single_seconds)
-    batch_size = recognizer.batch_size
-    batched, batched_seconds = time_answers(generator, prompts, prefix, batch_size, limit)
-    print_speed("batched", batch_size, len(prompts) / batched_seconds)
-    differing = sum(one != other for one, other in zip(single, batched, strict=True))
-    print(
-        f"{single_seconds / batched_seconds:.1f} times as fast; "
-        f"{differing} of {len(prompts)} answers differ"
+def build_recognizers(args: argparse.Namespace) -> list["LocalRecognizer"]:
+    """The adapters to measure, without their weights. Raises InputError."""
+    flags = {**vars(args), "draft": None}
+    recognizers = [build_local_recognizer(argparse.Namespace(**flags), args.dataset)]
+    if args.marked_adapter:
+        flags |= {"adapter": args.marked_adapter, "prompt": None}
+        marked = build_local_recognizer(argparse.Namespace(**flags), args.dataset)
+        if not marked.copies:
+            raise InputError(
+                f"{args.marked_adapter}: its prompt is {marked.prompt}, which asks for JSON. Pass "
+                "an adapter that was trained on chats of data_processing.py --answer marked"
+            )
+        recognizers.append(marked)
+    return recognizers
+
+
+def print_header(batch_size: int) -> None:
+    cells = [
+        "answers",
+        "drafted tokens",
+        f"calls per sentence, {batch_size} at a time",
+        "sentences per second",
+        "calls per sentence, 1 at a time",
+        "sentences per second",
+        "answers that differ from 0 drafted",
+        "from 1 at a time",
+    ]
+    print(f"| {' | '.join(cells)} |", "|---" * len(cells) + "|", sep="\n")
+
+
+def measure_answers(
+    recognizer: "LocalRecognizer", sentences: dict[int, str], drafts: list[int], single: int
+) -> str:
+    """Print an adapter's rows of the table. Returns a note about its prefix and its grammar."""
+    from benchmarks.generation_run import load_generator, time_answers
+
+    generator = load_generator(recognizer)
+    name = NAMES[recognizer.copies, recognizer.constrain]
+    few = dict(list(sentences.items())[:single])
+    undrafted, masks = None, []
+    for draft in drafts if recognizer.copies else [0]:
+        if generator.rules:
+            generator.rules.draft = draft
+        batched = time_answers(generator, recognizer, sentences, recognizer.batch_size)
+        alone = time_answers(generator, recognizer, few, 1)
+        print(format_row(name, draft, batched, alone, undrafted), flush=True)
+        undrafted = batched if draft == 0 else undrafted
+        masks.append(batched.masks)
+    note = f"{name}: the prompts share {len(recognizer.find_prefix([]))} tokens."
+    if generator.rules and generator.rules.constrain:
+        note += " " + describe_grammar(generator, list(sentences.values()), fmean(masks))
+    return note
+
+
+def format_row(
+    name: str, draft: int, batched: "Timing", alone: "Timing", undrafted: "Timing | None"
+) -> str:
+    cells = [
+        name,
+        str(draft),
+        f"{batched.calls:.1f}",
+        f"{batched.speed:.2f}",
+        f"{alone.calls:.1f}",
+        f"{alone.speed:.2f}",
+        count_differences(batched.answers, undrafted.answers) if undrafted else "",
+        count_differences(batched.answers[: len(alone.answers)], alone.answers),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def count_differences(answers: list["Answer"], others: list["Answer"]) -> str:
+    """How many answers have another text or end. The last digits of probabilities may differ."""
+    pairs = zip(answers, others, strict=True)
+    return f"{sum(one[:3] != other[:3] for one, other in pairs)} of {len(answers)}"
+
+
+def describe_grammar(generator: "CountingGenerator", sentences: list[str], masks: float) -> str:
+    """What the grammar costs. `masks` are those that were needed, per sentence."""
+    from benchmarks.generation_run import time_grammar
+
+    rules = generator.rules
+    cost = time_grammar(rules, sentences[:64], generator.model.device)
+    return (
+        f"Grammar, with a vocabulary of {rules.grammar_tokenizer.vocab_size:,}: "
+        f"{cost.build:.2f} ms to build a sentence's, {cost.follow:.3f} ms to follow a token, "
+        f"{cost.mask:.3f} ms to compute a mask ({64 * cost.mask:.1f} ms for 64 sentences). "
+        f"Masks per sentence: {masks:.2f}, one wherever the first choice is not allowed."
     )
-    return prefix
-
-
-def time_answers(
-    generator: "AnswerGenerator", prompts: Prompts, prefix: list[int], batch_size: int, limit: int
-) -> tuple[list["Answer"], float]:
-    """All answers in the order of the prompts, and the seconds that they took."""
-    start = time.perf_counter()
-    answers = sorted(generator.generate(prompts, prefix, batch_size, limit))
-    return answers, time.perf_counter() - start
-
-
-def print_speed(name: str, batch_size: int, speed: float) -> None:
-    print(f"{name} ({batch_size}): {speed:.2f} sentences per second")
 
 
 if __name__ == "__main__":

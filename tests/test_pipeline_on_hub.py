@@ -9,9 +9,10 @@ from huggingface_hub import ModelCard
 
 from tests.helpers import ROOT, SAMPLE
 from tests.loopback_hub import TOKENS, LoopbackHub, add_base, run_python
-from tests.publishing.helpers import PUBLISHED_FILES
+from tests.publishing.helpers import PUBLISHED_FILES, change_json
 
 SENTENCE = "손흥민은 춘천에서 태어났다."
+THRESHOLD = 1e-05  # below every confidence of the adapter
 
 
 @pytest.fixture
@@ -31,8 +32,9 @@ def run_script(hub, folder, name, *arguments, **environment):
 
 def evaluate(hub, tmp_path, adapter: str | Path, output_dir: str) -> dict:
     data = ["--dataset", SAMPLE, "--split", "train", "--num_samples", "24"]
-    output = ["--output_dir", output_dir]
-    run_script(hub, tmp_path, "evaluate_hub", "--adapter", adapter, *data, *output)
+    output = ["--output_dir", output_dir, "--min_confidence", "saved"]
+    done = run_script(hub, tmp_path, "evaluate_hub", "--adapter", adapter, *data, *output)
+    assert f"threshold {THRESHOLD}, saved with the adapter" in done.stdout
     return json.loads((tmp_path / output_dir / "metrics.json").read_text())
 
 
@@ -47,6 +49,7 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
     """
     local = tmp_path / "EXAONE-adapter"
     shutil.copytree(adapter, local)
+    change_json(local / "training.json", min_confidence=THRESHOLD)
     before = evaluate(hub, tmp_path, local, "before")
     names = ["--adapter", local, "--base_model", "alice/EXAONE-base", "--tag", "v1"]
     metrics = ["--metrics", tmp_path / "before" / "metrics.json"]
@@ -62,6 +65,7 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
     after = evaluate(hub, tmp_path, "EXAONE-adapter", "after")
     assert after["settings"]["adapter_sha256"] == before["settings"]["adapter_sha256"]
     assert {**after, "settings": None} == {**before, "settings": None}
+    assert after["min_confidence"] == THRESHOLD
     assert after["scores"]["seqeval"]["f1"]["value"] == 1
     (tmp_path / "README.md").write_bytes(repo["files"]["README.md"])
     card = ModelCard.load(tmp_path / "README.md")
@@ -69,6 +73,7 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
     assert card.data.model_name == "EXAONE-adapter"
     precision = before["scores"]["seqeval"]["precision"]["value"]
     assert card.data.eval_results[0].metric_value == round(precision, 4)
+    assert card.data.eval_results[0].metric_args["min_confidence"] == THRESHOLD
 
     code = read_code(card)
     assert code.count(SENTENCE) == 1

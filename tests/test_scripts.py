@@ -10,13 +10,20 @@ SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "report"]
 COMMANDS = {
     **{name: f"python {name}.py" for name in SCRIPTS},
     "tests.stand_in": "python -m tests.stand_in",
+    "benchmarks.answers": "python -m benchmarks.answers",
+    "benchmarks.confidence": "python -m benchmarks.confidence",
     "benchmarks.conversion": "python -m benchmarks.conversion",
     "benchmarks.generation": "python -m benchmarks.generation",
     "benchmarks.recipe": "python -m benchmarks.recipe",
     "benchmarks.training": "python -m benchmarks.training",
 }
 
-REQUIRED = {"benchmarks.recipe": ["--model", "m", "--dataset", "d", "--work_dir", "w"]}
+RUN_FLAGS = ["--model", "m", "--dataset", "d", "--work_dir", "w"]
+REQUIRED = {
+    "benchmarks.answers": RUN_FLAGS,
+    "benchmarks.confidence": ["predictions.jsonl"],
+    "benchmarks.recipe": RUN_FLAGS,
+}
 # Runs a script as Python does, then prints the modules that it imported.
 RUN_AND_LIST_IMPORTS = """
 import runpy, sys

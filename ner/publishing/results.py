@@ -36,11 +36,13 @@ def build_eval_results(metrics: dict) -> list[EvalResult]:
     """The scores as a card's metadata: `ModelCardData(model_name=…, eval_results=…)`.
 
     Includes precision, recall and F1 for seqeval's score, and F1 alone for the others. A local data
-    set is named by the last part of its path.
+    set is named by the last part of its path. Each score has its interval and the conditions of
+    `list_conditions`.
     """
     settings = metrics["settings"]
     dataset = settings["dataset"]
     is_local = Path(dataset).is_dir() or dataset.count("/") != 1
+    conditions = list_conditions(metrics)
     results = []
     for name, figures in metrics["scores"].items():
         for kind, figure in figures.items():
@@ -59,10 +61,23 @@ def build_eval_results(metrics: dict) -> list[EvalResult]:
                 metric_type=kind,
                 metric_name=f"{SCORES[name]['title']}, {kind}",
                 metric_value=round(figure["value"], 4),
-                metric_args={"interval_95": interval},
+                metric_args={"interval_95": interval} | conditions,
             )
             results.append(result)
     return results
+
+
+def list_conditions(metrics: dict) -> dict:
+    """Conditions of an evaluation that change its scores, as far as they apply.
+
+    - `constrain`: whether marked answers were held to exact copies of their sentences;
+    - `min_confidence`: the threshold below which names were left out.
+    """
+    conditions = {
+        "constrain": metrics["settings"].get("constrain"),
+        "min_confidence": metrics.get("min_confidence"),
+    }
+    return {name: value for name, value in conditions.items() if value is not None}
 
 
 def describe_evaluation(metrics: dict) -> dict:
@@ -76,5 +91,6 @@ def describe_evaluation(metrics: dict) -> dict:
         "revision": result.dataset_revision,
         "prompt": settings["prompt"],
         "precision": settings["precision"],
+        "conditions": list_conditions(metrics),
         "scores": [SCORES[name] | figures["f1"] for name, figures in metrics["scores"].items()],
     }

@@ -2,12 +2,13 @@
 
 import json
 
+import pytest
 from jinja2 import Environment
 from jinja2.meta import find_undeclared_variables
 
 import evaluate_hub
 from ner.evaluation.definitions import SCORES
-from ner.model.adapter import read_prompt_name
+from ner.model.adapter import read_min_confidence, read_prompt_name
 from ner.publishing import card as card_module
 from ner.publishing.card import build_card
 from ner.text.prompts import SYSTEM_PROMPTS
@@ -111,6 +112,63 @@ def test_prompt_travels_with_the_card(folder, tmp_path):
     assert evaluate_hub.choose_prompt(None, strict) == "strict"
     (strict / "README.md").write_text("---\nsystem_prompt: unheard_of\n---\n")
     assert evaluate_hub.choose_prompt(None, strict) == "basic"
+
+
+@pytest.mark.parametrize(
+    ("threshold", "text"), [(0.42, "0.42"), (0.123456789, "0.1235"), (1e-05, "1e-05"), (1.0, "1")]
+)
+def test_threshold_travels_with_the_card(folder, tmp_path, threshold, text):
+    change_json(folder / "training.json", min_confidence=threshold)
+    published = write_published(folder, tmp_path / "published")
+    assert not (published / "training.json").exists()
+    assert read_min_confidence(folder) == read_min_confidence(published) == threshold
+    card = (published / "README.md").read_text()
+    assert f"without the names whose confidence is below {text}.\n" in card
+    assert "`--min_confidence saved` leaves them out" in card
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0])
+def test_threshold_that_leaves_nothing_out_is_not_explained(folder, tmp_path, threshold):
+    change_json(folder / "training.json", min_confidence=threshold)
+    published = write_published(folder, tmp_path / "published")
+    assert read_min_confidence(published) == threshold
+    card = (published / "README.md").read_text()
+    assert ("\nmin_confidence: 0.0\n" in card) is (threshold is not None)
+    assert "--min_confidence" not in card
+
+
+EXACT = "The answers were held to exact copies of their sentences."
+FREE = "The answers were not held to exact copies of their sentences."
+
+
+@pytest.mark.parametrize(
+    ("settings", "threshold", "sentences"),
+    [
+        ({}, {}, []),
+        ({"constrain": True}, {}, [EXACT]),
+        ({"constrain": False}, {}, [FREE]),
+        ({}, {"min_confidence": 0.421875}, ["Names with a confidence below 0.4219 were left out."]),
+        (
+            {"constrain": True},
+            {"min_confidence": 1e-05},
+            [EXACT, "Names with a confidence below 1e-05 were left out."],
+        ),
+    ],
+)
+def test_card_says_how_the_scores_were_measured(folder, tmp_path, settings, threshold, sentences):
+    metrics = build_metrics(folder, **settings) | threshold
+    card = read_card(str(build_card("alice/EXAONE-a", folder, BASE, True, metrics)), tmp_path)
+    _, _, results = card.content.partition("## How well it does\n\n")
+    lines = results.splitlines()
+    assert lines[0].endswith("prompt and the base model in nf4.")
+    assert lines[1 : 1 + len(sentences)] == sentences
+    assert lines[1 + len(sentences)].startswith("The intervals are 95 % bootstrap intervals")
+    [conditions] = {
+        json.dumps(result.metric_args | {"interval_95": None}) for result in card.data.eval_results
+    }
+    assert json.loads(conditions) == settings | threshold | {"interval_95": None}
+    # The threshold of an evaluation is not the one that training chose.
+    assert read_min_confidence(tmp_path) is None
 
 
 def test_template_uses_only_the_values_it_is_given(folder, monkeypatch):

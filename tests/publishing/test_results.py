@@ -3,9 +3,10 @@ from huggingface_hub import ModelCardData
 
 from ner.cli import InputError
 from ner.evaluation.definitions import SCORES
-from ner.publishing.results import build_eval_results, read_metrics
-from tests.publishing.helpers import write_metrics
+from ner.publishing.results import build_eval_results, describe_evaluation, read_metrics
+from tests.publishing.helpers import build_metrics, write_metrics
 
+TINY = {"min_confidence": 1e-05}
 SETTINGS = {"dataset": "klue/klue", "split": "validation", "num_samples": 100, "seed": 42}
 
 
@@ -37,6 +38,25 @@ def test_metadata_for_a_card(tmp_path):
     )
     assert local[0].dataset_type == "mine"
     assert str(tmp_path) not in str(local)
+
+
+@pytest.mark.parametrize(
+    ("settings", "threshold", "conditions"),
+    [
+        ({}, {}, {}),
+        ({"constrain": True}, {}, {"constrain": True}),
+        ({"constrain": False}, TINY, {"constrain": False} | TINY),
+        ({}, TINY, TINY),
+    ],
+)
+def test_every_score_has_the_conditions_of_its_evaluation(folder, settings, threshold, conditions):
+    metrics = build_metrics(folder, **settings) | threshold
+    results = build_eval_results(metrics)
+    assert len(results) == len(SCORES) + 2
+    for result in results:
+        interval = result.metric_args["interval_95"]
+        assert result.metric_args == {"interval_95": interval} | conditions
+    assert describe_evaluation(metrics)["conditions"] == conditions
 
 
 def test_metrics_count_under_every_name_of_the_base(folder, tmp_path):

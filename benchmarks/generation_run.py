@@ -1,0 +1,110 @@
+"""Count and time the answers of benchmarks/generation.py, and time their grammars."""
+
+import time
+from typing import NamedTuple
+
+import torch
+
+from ner.evaluation.recognizer import LocalRecognizer
+from ner.model.copying import Copy, CopyRules
+from ner.model.generation import AnswerGenerator, PartialAnswer
+from ner.text.answers import Answer
+from ner.text.notation import escape
+
+
+class CountingCopy(Copy):
+    """A copy that counts in its generator how often it needs the grammar's mask."""
+
+    def __init__(self, generator: "CountingGenerator", sentence: str):
+        super().__init__(generator.rules, sentence)
+        self.generator = generator
+
+    def choose(self, logits: torch.Tensor) -> int:
+        self.generator.masks += 1
+        return super().choose(logits)
+
+
+class CountingGenerator(AnswerGenerator):
+    """Counts calls of the model, each once for every sentence in its batch, and masks.
+
+    The call for the prefix is not counted.
+    """
+
+    calls = masks = 0
+
+    def extend_answers(
+        self, answers: list[PartialAnswer], drafts: list[list[int]], logits: torch.Tensor
+    ) -> list[int]:
+        self.calls += len(answers)
+        return super().extend_answers(answers, drafts, logits)
+
+    def start_copies(self, answers: list[PartialAnswer], sentences: dict[int, str]) -> None:
+        for answer in answers:
+            if self.rules and answer.copy is None:
+                answer.copy = CountingCopy(self, sentences[answer.index])
+
+
+class Timing(NamedTuple):
+    """Answers in the order of their sentences, and the time that they took."""
+
+    answers: list[Answer]
+    calls: float  # of the model, per sentence
+    masks: float  # of the grammar, per sentence
+    speed: float  # sentences per second
+
+
+class GrammarTiming(NamedTuple):
+    """Milliseconds of each part of a grammar."""
+
+    build: float  # once per sentence
+    follow: float  # per token: check it and go on with it
+    mask: float  # per token that is not allowed: find the best that is
+
+
+def load_generator(recognizer: LocalRecognizer) -> CountingGenerator:
+    """Load the weights, and answer a sentence so that nothing else is left to load."""
+    loaded = recognizer.load_generator()
+    generator = CountingGenerator(loaded.model, loaded.tokenizer, loaded.end_tokens, loaded.rules)
+    prompts = {0: recognizer.encode_prompt("가")}
+    list(generator.generate(prompts, [], 1, 2, {0: "가"}))
+    return generator
+
+
+def time_answers(
+    generator: CountingGenerator,
+    recognizer: LocalRecognizer,
+    sentences: dict[int, str],
+    batch_size: int,
+) -> Timing:
+    """Answer sentences in batches that share a prefix, or one at a time and without a prefix."""
+    prompts = {index: recognizer.encode_prompt(text) for index, text in sentences.items()}
+    prefix = recognizer.find_prefix(list(prompts.values())) if batch_size > 1 else []
+    limit = recognizer.max_new_tokens
+    generator.calls = generator.masks = 0
+    start = time.perf_counter()
+    answers = sorted(generator.generate(prompts, prefix, batch_size, limit, sentences))
+    seconds = time.perf_counter() - start
+    count = len(sentences)
+    return Timing(answers, generator.calls / count, generator.masks / count, count / seconds)
+
+
+def time_grammar(rules: CopyRules, sentences: list[str], device: torch.device) -> GrammarTiming:
+    """Average over the tokens of the sentences, copied without names."""
+    logits = torch.zeros(rules.grammar_tokenizer.vocab_size, device=device)
+    start = time.perf_counter()
+    copies = [Copy(rules, sentence) for sentence in sentences]
+    build = time.perf_counter() - start
+
+    mask = follow = 0.0
+    count = 0
+    for copy in copies:
+        for token in rules.encode(escape(copy.sentence)):
+            start = time.perf_counter()
+            copy.choose(logits)
+            between = time.perf_counter()
+            assert copy.allows(token)
+            copy.add(token)
+            mask += between - start
+            follow += time.perf_counter() - between
+            count += 1
+    return GrammarTiming(1e3 * build / len(copies), 1e3 * follow / count, 1e3 * mask / count)
