@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     notes = [measure_answers(each, sentences, args.draft, args.single) for each in recognizers]
     print(
         f"\n{len(sentences)} sentences, {min(args.single, len(sentences))} of them one at a time. "
-        f"{args.precision}, {torch.get_num_threads()} threads."
+        f"Precision {args.precision}, threads {torch.get_num_threads()}."
     )
     print(*notes, sep="\n")
 

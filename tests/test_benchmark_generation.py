@@ -82,7 +82,7 @@ def test_table(adapter, marked_adapter, generator, prompts, recognizer, sentence
     assert float(rows[2][2]) < float(rows[1][2])
 
     prefix = len(recognizer.find_prefix([]))
-    assert "5 sentences, 3 of them one at a time. float32" in notes
+    assert "5 sentences, 3 of them one at a time. Precision float32" in notes
     assert f"JSON: the prompts share {prefix} tokens.\n" in notes
     assert "Masks per sentence: " in notes
 

@@ -60,7 +60,10 @@ class Copy:
         self.tokens: list[int] = []
         self.expected: list[int] = []  # the tokens that `predict` found, as far as not written
         self.matcher = None
-        if rules.constrain:
+
+    def prepare(self) -> None:
+        """Build the grammar, unless there is one or none is needed."""
+        if self.rules.constrain and self.matcher is None:
             self.start_window(0)
 
     def start_window(self, start: int) -> None:
@@ -89,8 +92,8 @@ class Copy:
         return self.rules.encode(rest[:length]) + end
 
     def allows(self, token: int) -> bool:
-        """Whether a token may follow."""
-        if self.matcher is None:
+        """Whether a token may follow. Needs `prepare`, as `choose` and `add` do."""
+        if not self.rules.constrain:
             return True
         if token in self.rules.end_tokens:
             return self.matcher.is_accepting() and self.end >= len(self.sentence)
@@ -111,7 +114,7 @@ class Copy:
         """Append a token, which must be allowed."""
         self.tokens.append(token)
         self.expected = self.expected[1:] if self.expected[:1] == [token] else []
-        if self.matcher and token not in self.rules.end_tokens:
+        if self.rules.constrain and token not in self.rules.end_tokens:
             self.matcher.consume_token(token)
             self.check_matcher()
             self.move_window()

@@ -43,6 +43,10 @@ class PartialAnswer:
         """The tokens that probably follow."""
         return self.copy.draft() if self.copy else []
 
+    def prepare(self) -> None:
+        if self.copy:
+            self.copy.prepare()
+
     def allows(self, token: int) -> bool:
         return self.copy is None or self.copy.allows(token)
 
@@ -175,6 +179,9 @@ class AnswerGenerator:
                     past_key_values=cache,
                     logits_to_keep=drafted + 1,
                 ).logits
+                # A GPU is still computing, so this costs no time.
+                for answer in running:
+                    answer.prepare()
                 kept = torch.tensor(self.extend_answers(running, drafts, logits))
                 rejected = torch.arange(drafted) >= kept[:, None]
                 mask[:, mask.shape[1] - drafted :][rejected] = 0
