@@ -203,11 +203,12 @@ def main(argv: list[str] | None = None) -> None:
 
     begin_run(settings, base, run)
     model = load_model(base, settings.precision)
-    scorers = []
+    scorer = None
     if validation_chats:
         best = settings.checkpoint_dir / "best"
-        scorers.append(ScoreValidation(validation_chats, tokenizer, end_tokens, best))
-    trainer = build_trainer(model, tokenizer, dataset, settings, config, lora, scorers)
+        scorer = ScoreValidation(validation_chats, tokenizer, end_tokens, best)
+    callbacks = [scorer] if scorer else []
+    trainer = build_trainer(model, tokenizer, dataset, settings, config, lora, callbacks)
     if adapter:
         fill_adapter(trainer.model, tensors, adapter)
     with explain_failures(trainer, settings):
@@ -215,9 +216,9 @@ def main(argv: list[str] | None = None) -> None:
             check_packing(trainer)
         run_training(trainer, checkpoint)
         if get_process().is_main_process:
-            best = [scorer.restore_best(trainer.model) for scorer in scorers]
-            min_confidence = best[0]["min_confidence"] if best else None
-            save_adapter(trainer, run, settings.output_dir, min_confidence)
+            best = scorer.restore_best(trainer.model) if scorer else {}
+            # A run that an earlier version began has no threshold.
+            save_adapter(trainer, run, settings.output_dir, best.get("min_confidence"))
 
 
 if __name__ == "__main__":

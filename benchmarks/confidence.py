@@ -123,15 +123,15 @@ def mask_rows(rows: list[dict], recognizer: "LocalRecognizer") -> list[dict]:
     """
     from tqdm import tqdm
 
-    from ner.model.copying import Copy, CopyRules
+    from ner.model.copying import Copy
+    from ner.model.tokenizer import find_token_ends
 
     generator = recognizer.load_generator()
-    rules = CopyRules(recognizer.tokenizer, generator.end_tokens, draft=0, constrain=True)
+    rules = generator.rules
     masked = []
     for row in tqdm(rows, desc="masks", unit="answer"):
         tokens = rules.encode(row["answer"])
-        beginnings = [tokens[:count] for count in range(1, len(tokens) + 1)]
-        ends = [len(rules.decode(beginning).rstrip("\ufffd")) for beginning in beginnings]
+        ends = find_token_ends(tokens, recognizer.tokenizer)
         if ends != [end for end, _ in row["pieces"]][: len(ends)]:
             continue
         sentence = "".join(row["tokens"])
@@ -161,6 +161,7 @@ def mask_logits(logits: "torch.Tensor", tokens: list[int], copy: "Copy") -> list
     None if it does not allow one of the tokens.
     """
     logprobs = []
+    copy.prepare()
     for token, scores in zip(tokens, logits, strict=True):
         if not copy.allows(token):
             return None

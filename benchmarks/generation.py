@@ -124,15 +124,14 @@ def measure_answers(
     few = dict(list(sentences.items())[:single])
     undrafted, masks = None, []
     for draft in drafts if recognizer.copies else [0]:
-        if generator.rules:
-            generator.rules.draft = draft
+        generator.rules.draft = draft
         batched = time_answers(generator, recognizer, sentences, recognizer.batch_size)
         alone = time_answers(generator, recognizer, few, 1)
         print(format_row(name, draft, batched, alone, undrafted), flush=True)
         undrafted = batched if draft == 0 else undrafted
         masks.append(batched.masks)
     note = f"{name}: the prompts share {len(recognizer.find_prefix([]))} tokens."
-    if generator.rules and generator.rules.constrain:
+    if recognizer.constrain:
         note += " " + describe_grammar(generator, list(sentences.values()), fmean(masks))
     return note
 

@@ -38,10 +38,8 @@ class CountingGenerator(AnswerGenerator):
         self.calls += len(answers)
         return super().extend_answers(answers, drafts, logits)
 
-    def start_copies(self, answers: list[PartialAnswer], sentences: dict[int, str]) -> None:
-        for answer in answers:
-            if self.rules and answer.copy is None:
-                answer.copy = CountingCopy(self, sentences[answer.index])
+    def build_copy(self, sentence: str) -> Copy:
+        return CountingCopy(self, sentence)
 
 
 class Timing(NamedTuple):
@@ -64,9 +62,15 @@ class GrammarTiming(NamedTuple):
 def load_generator(recognizer: LocalRecognizer) -> CountingGenerator:
     """Load the weights, and answer a sentence so that nothing else is left to load."""
     loaded = recognizer.load_generator()
-    generator = CountingGenerator(loaded.model, loaded.tokenizer, loaded.end_tokens, loaded.rules)
+    generator = CountingGenerator(
+        loaded.model,
+        loaded.tokenizer,
+        loaded.end_tokens,
+        recognizer.draft,
+        recognizer.constrain,
+    )
     prompts = {0: recognizer.encode_prompt("가")}
-    list(generator.generate(prompts, [], 1, 2, {0: "가"}))
+    list(generator.generate(prompts, [], 1, 2, {0: "가"} if recognizer.copies else {}))
     return generator
 
 
@@ -81,8 +85,9 @@ def time_answers(
     prefix = recognizer.find_prefix(list(prompts.values())) if batch_size > 1 else []
     limit = recognizer.max_new_tokens
     generator.calls = generator.masks = 0
+    copied = sentences if recognizer.copies else {}
     start = time.perf_counter()
-    answers = sorted(generator.generate(prompts, prefix, batch_size, limit, sentences))
+    answers = sorted(generator.generate(prompts, prefix, batch_size, limit, copied))
     seconds = time.perf_counter() - start
     count = len(sentences)
     return Timing(answers, generator.calls / count, generator.masks / count, count / seconds)
@@ -93,6 +98,8 @@ def time_grammar(rules: CopyRules, sentences: list[str], device: torch.device) -
     logits = torch.zeros(rules.grammar_tokenizer.vocab_size, device=device)
     start = time.perf_counter()
     copies = [Copy(rules, sentence) for sentence in sentences]
+    for copy in copies:
+        copy.prepare()
     build = time.perf_counter() - start
 
     mask = follow = 0.0

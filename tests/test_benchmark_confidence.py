@@ -88,6 +88,7 @@ def test_probability_among_the_allowed_tokens(untrained):
     generator = untrained.load_generator()
     rules = CopyRules(untrained.tokenizer, generator.end_tokens, draft=0, constrain=True)
     copy = Copy(rules, "".join(row["tokens"]))
+    copy.prepare()
     prompt, tokens = untrained.encode_prompt(copy.sentence), rules.encode(sentence)
     with torch.inference_mode():
         logits = generator.model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 :]

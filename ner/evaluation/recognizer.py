@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ner.cli import InputError
 from ner.model.adapter import read_adapter_config
-from ner.model.copying import CopyRules, choose_draft
+from ner.model.copying import choose_draft
 from ner.model.device import check_device
 from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.hub import Base, download_base, find_base
@@ -110,8 +110,7 @@ class LocalRecognizer:
         download_base(self.base)
         model = load_recognizer(self.base, self.precision, self.adapter)
         end_tokens = find_end_tokens(self.base, self.tokenizer)
-        rules = CopyRules(self.tokenizer, end_tokens, self.draft, self.constrain)
-        return AnswerGenerator(model, self.tokenizer, end_tokens, rules if self.copies else None)
+        return AnswerGenerator(model, self.tokenizer, end_tokens, self.draft, self.constrain)
 
 
 def find_recognizer_base(

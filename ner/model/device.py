@@ -1,6 +1,7 @@
 """Check whether a model fits on this machine."""
 
 import os
+from pathlib import Path
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -10,6 +11,7 @@ from ner.model.process import get_process
 
 LARGEST_CPU_MODEL = 1_000_000_000  # parameters; larger models are slow and tight on a CPU
 NF4_BITS = 4.127  # per value: 4, and the scales of double quantization (QLoRA, section 3)
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # a container's: bytes, or "max" for none
 
 
 def find_projections(model: torch.nn.Module) -> list[torch.nn.Linear]:
@@ -52,13 +54,20 @@ def check_device(name: str, model: torch.nn.Module, precision: str, working_byte
         check_ram(name, parameters, needed)
 
 
+def measure_ram() -> int:
+    """This machine's memory in bytes, or its container's limit (cgroup v2) if that is lower."""
+    ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = MEMORY_LIMIT.read_text().strip() if MEMORY_LIMIT.is_file() else "max"
+    return ram if limit == "max" else min(ram, int(limit))
+
+
 def check_ram(name: str, parameters: int, needed: float) -> None:
     """Check that a machine without a GPU has `needed` bytes of RAM, and warn that it is slow.
 
     Memory that other programs hold counts as available, because they can be closed. Raises
     InputError.
     """
-    ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    ram = measure_ram()
     if needed > ram:
         raise InputError(
             f"{name} has {parameters / 1e9:.1f} billion parameters, but PyTorch "

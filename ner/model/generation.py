@@ -11,6 +11,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel, PreTrainedTokeniz
 
 from ner.model.copying import Copy, CopyRules
 from ner.model.device import is_out_of_memory
+from ner.model.tokenizer import find_token_ends
 from ner.text.answers import Answer, Piece
 
 
@@ -54,22 +55,30 @@ class PartialAnswer:
         self.tokens.append(token)
         self.logprobs.append(logprob)
         self.stopped = is_end
-        if self.copy:
+        if self.is_finished:
+            self.copy = None  # its grammar takes half a megabyte
+        elif self.copy:
             self.copy.add(token)
 
 
 class AnswerGenerator:
-    """Answers prompts greedily, in batches. `rules` are for answers that copy their sentences."""
+    """Answers prompts greedily, in batches.
+
+    Where answers copy their sentences, each call of the model gets `draft` tokens of the copy. With
+    `constrain`, the copy must be exact.
+    """
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         end_tokens: list[int],
-        rules: CopyRules | None = None,
+        draft: int = 0,
+        constrain: bool = False,
     ):
         self.model, self.tokenizer, self.end_tokens = model, tokenizer, end_tokens
-        self.rules = rules
+        vocabulary = model.config.get_text_config().vocab_size
+        self.rules = CopyRules(tokenizer, end_tokens, draft, constrain, vocabulary)
 
     def generate(
         self,
@@ -87,7 +96,8 @@ class AnswerGenerator:
         need a step of the whole model for every token. A batch that does not fit into memory is
         halved, and so are all later ones.
         """
-        cache = self.compute_prefix(prefix)
+        sentences = sentences or {}
+        cache = self.compute_prefix(prefix, drafted=bool(sentences and self.rules.draft))
         pending = [
             PartialAnswer(index, prompt, max_new_tokens) for index, prompt in prompts.items()
         ]
@@ -97,7 +107,7 @@ class AnswerGenerator:
             while start < len(pending):
                 batch = pending[start : start + batch_size]
                 leave = len(batch) // 8 if len(pending) > batch_size else 0
-                self.start_copies(batch, sentences or {})
+                self.start_copies(batch, sentences)
                 if not self.try_batch(batch, len(prefix), cache, leave):
                     batch_size = len(batch) // 2
                     continue
@@ -108,25 +118,24 @@ class AnswerGenerator:
 
     def start_copies(self, answers: list[PartialAnswer], sentences: dict[int, str]) -> None:
         for answer in answers:
-            if self.rules and answer.copy is None and answer.index in sentences:
-                answer.copy = Copy(self.rules, sentences[answer.index])
+            if answer.index in sentences and not answer.tokens:
+                answer.copy = self.build_copy(sentences[answer.index])
+
+    def build_copy(self, sentence: str) -> Copy:
+        return Copy(self.rules, sentence)
 
     def decode(self, answer: PartialAnswer) -> Answer:
         """An answer's text, and where in it each token ends."""
-        beginnings = [answer.tokens[:count] for count in range(1, len(answer.tokens) + 1)]
-        texts = self.tokenizer.batch_decode(beginnings, skip_special_tokens=True)
-        pieces = []
-        for text, logprob in zip(texts, answer.logprobs, strict=True):
-            # A token may end within a character, which then belongs to the next token as well.
-            pieces.append(Piece(len(text.rstrip("\ufffd")), logprob))
-        return Answer(answer.index, texts[-1], answer.stopped, pieces)
+        text = self.tokenizer.decode(answer.tokens, skip_special_tokens=True)
+        ends = find_token_ends(answer.tokens, self.tokenizer)
+        pieces = [Piece(*piece) for piece in zip(ends, answer.logprobs, strict=True)]
+        return Answer(answer.index, text, answer.stopped, pieces)
 
-    def compute_prefix(self, prefix: list[int]) -> Cache:
+    def compute_prefix(self, prefix: list[int], drafted: bool) -> Cache:
         """The prefix's keys and values, computed once. Batches copy them."""
         # With drafts, even the layers with a sliding window keep everything: what they drop when
         # drafted tokens come in could not be restored when these are rejected.
-        drafts = self.rules is not None and self.rules.draft > 0
-        cache = DynamicCache() if drafts else DynamicCache(config=self.model.config)
+        cache = DynamicCache() if drafted else DynamicCache(config=self.model.config)
         if prefix:
             input_ids = torch.tensor([prefix], device=self.model.device)
             with torch.inference_mode():
@@ -189,7 +198,7 @@ class AnswerGenerator:
                 if len(rows) < len(running):
                     running, mask = [running[row] for row in rows], mask[rows]
                     cache.batch_select_indices(torch.tensor(rows, dtype=torch.long))
-                if drafted and rows:
+                if rows and rejected.any():
                     mask = compact_cache(cache, mask)
                 fed = [answer.tokens[-1:] for answer in running]
 
@@ -239,11 +248,9 @@ def compact_cache(cache: Cache, mask: torch.Tensor) -> torch.Tensor:
     """Move each row's tokens to the right, and cut off the columns that no row needs.
 
     `mask` has the shape (rows, tokens) and is 0 at rejected tokens and padding. Returns the new
-    mask.
+    mask. Without gaps, a layer with a sliding window measures distances as without drafts.
     """
     width = int(mask.sum(dim=1).max())
-    if width == mask.shape[1]:
-        return mask
     order = mask.argsort(dim=1, stable=True)[:, -width:]
     for layer in cache.layers:
         layer.keys = select_columns(layer.keys, order)

@@ -54,3 +54,13 @@ def find_end_tokens(
         listed = None
     end_tokens.update([listed] if isinstance(listed, int) else listed or [])
     return sorted(end_tokens)
+
+
+def find_token_ends(tokens: list[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Where each token of an answer ends in its text, in characters.
+
+    A token that ends within a character ends before it.
+    """
+    beginnings = [tokens[:count] for count in range(1, len(tokens) + 1)]
+    texts = tokenizer.batch_decode(beginnings, skip_special_tokens=True)
+    return [len(text.rstrip("\ufffd")) for text in texts]

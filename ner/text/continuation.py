@@ -4,8 +4,8 @@ import re
 
 from ner.text.alignment import find_all
 from ner.text.klue import LABELS
-from ner.text.marked import parse_marks
-from ner.text.notation import CHARACTER, escape, parse_marked_sentence
+from ner.text.marked import MARK, parse_marks
+from ner.text.notation import CHARACTER, ESCAPED, escape
 
 # A name that is open, with the colon and the beginning of its label.
 OPEN_LABEL = re.compile(rf"<(?:{CHARACTER})+:(?P<label>[A-Z]*)\Z")
@@ -21,16 +21,15 @@ def continue_answer(answer: str, sentence: str) -> str | None:
     'S>은 왔다'
     """
     copy = parse_marks(answer).text
-    if sentence.startswith(copy):
-        return escape(sentence[len(copy) :])
-    if closing := OPEN_LABEL.search(answer):
-        begun = closing["label"]
-        labels = [label for label in LABELS if label.startswith(begun)]
-        rest = follow_copy(copy.removesuffix(f":{begun}"), sentence)
-        if len(labels) == 1 and rest is not None:
-            return f"{labels[0].removeprefix(begun)}>{rest}"
-        return None
-    return follow_copy(copy, sentence)
+    closing = OPEN_LABEL.search(answer)
+    if closing is None or sentence.startswith(copy):
+        return follow_copy(copy, sentence)
+    begun = closing["label"]
+    labels = [label for label in LABELS if label.startswith(begun)]
+    rest = follow_copy(copy.removesuffix(f":{begun}"), sentence)
+    if len(labels) == 1 and rest is not None:
+        return f"{labels[0].removeprefix(begun)}>{rest}"
+    return None
 
 
 def follow_copy(copy: str, sentence: str) -> str | None:
@@ -44,15 +43,17 @@ def follow_copy(copy: str, sentence: str) -> str | None:
     return None
 
 
-def measure_copy(answer: str, sentence: str) -> int | None:
-    """How many characters of a sentence an exact copy has so far.
+def measure_copy(answer: str, sentence: str) -> tuple[int, bool] | None:
+    """How many characters of a sentence an exact copy has so far, and whether a name is open.
 
-    None within a name, and at the end of a character that may be incomplete.
+    None where that is uncertain: after a part of a character or of an escaped one, and after a
+    colon that may close a name.
     """
-    if answer.endswith(("\\", "\ufffd")):
+    backslashes = len(answer) - len(answer.rstrip("\\"))
+    if answer.endswith("\ufffd") or backslashes % 2 or OPEN_LABEL.search(answer):
         return None
-    try:
-        copy = "".join(parse_marked_sentence(answer)[0])
-    except ValueError:
+    copy = parse_marks(answer).text
+    if not sentence.startswith(copy):
         return None
-    return len(copy) if sentence.startswith(copy) else None
+    unmarked = MARK.sub("", ESCAPED.sub("x", answer))
+    return len(copy), "<" in unmarked

@@ -11,11 +11,11 @@ from seqeval.metrics import f1_score
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from ner.files import read_json, replace_folder, write_atomically
-from ner.model.copying import CopyRules, choose_draft
+from ner.model.copying import choose_draft
 from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.tokenizer import encode_prompt
 from ner.text.answers import Answer
-from ner.text.confidence import choose_threshold
+from ner.text.confidence import choose_threshold, list_confidences
 from ner.text.conversion import tag_answer
 from ner.text.prompts import find_prompt, get_answer_kind
 from ner.text.tags import find_entities
@@ -62,7 +62,10 @@ class ScoreValidation(TrainerCallback):
         state.log_history.append({"step": state.global_step, "validation_f1": score})
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         state.save_to_json(str(checkpoint / "trainer_state.json"))
-        print(f"validation: F1 {score:.4f} after step {state.global_step}")
+        print(
+            f"validation: F1 {score:.4f} after step {state.global_step}, best threshold "
+            f"{threshold:.4f}"
+        )
         best = self.read_best()
         if best is None or score > best["f1"]:
             with replace_folder(self.folder, BEST) as part:
@@ -81,8 +84,9 @@ class ScoreValidation(TrainerCallback):
             # gradient.
             if isinstance(module, Linear4bit):
                 module.train()
-        rules = CopyRules(self.tokenizer, self.end_tokens, choose_draft(), constrain=True)
-        generator = AnswerGenerator(model, self.tokenizer, self.end_tokens, rules)
+        generator = AnswerGenerator(
+            model, self.tokenizer, self.end_tokens, choose_draft(), constrain=True
+        )
         answers = generator.generate(
             dict(enumerate(self.prompts)),
             find_shared_prefix(self.prompts),
@@ -104,10 +108,11 @@ class ScoreValidation(TrainerCallback):
         f1 = f1_score(self.gold, [tags for tags, _ in tagged], zero_division=0)
         gold = [find_entities(tags) for tags in self.gold]
         entities = [
-            (entity["confidence"], (entity["label"], entity["start"], entity["end"]) in expected)
-            for (_, diagnosis), expected in zip(tagged, gold, strict=True)
-            for entity in diagnosis["mentions"] + diagnosis["further"]
-            if "start" in entity
+            entity
+            for sentence, (tags, diagnosis), expected in zip(
+                self.sentences, tagged, gold, strict=True
+            )
+            for entity in list_confidences(tags, diagnosis, sentence, expected)
         ]
         return f1, choose_threshold(entities, sum(map(len, gold)))
 
@@ -115,11 +120,8 @@ class ScoreValidation(TrainerCallback):
         return read_json(self.folder / BEST)
 
     def restore_best(self, model: PeftModel) -> dict:
-        """Put the best adapter into the model. Returns its step, F1 and threshold."""
+        """Put the best adapter into the model. Returns `step`, `f1` and `min_confidence`."""
         best = self.read_best()
         set_peft_model_state_dict(model, load_file(self.folder / "adapter_model.safetensors"))
-        print(
-            f"best checkpoint on the validation chats: step {best['step']}, F1 {best['f1']:.4f}, "
-            f"threshold {best['min_confidence']:.4f}"
-        )
+        print(f"best checkpoint on the validation chats: step {best['step']}, F1 {best['f1']:.4f}")
         return best

@@ -19,7 +19,9 @@ HARD = {
     "emoji": "😀👨‍👩‍👧가",
     "rare syllables": "뷁똠방각하 쀍",
     "a turn marker": "끝[|endofturn|]은",
+    "nothing": "",
     "one character": "봄",
+    "backslashes": "\\" * 700,
     "more than two grammars": "손흥민은 <춘천>에서 \\ " * 42,
 }
 
@@ -29,8 +31,14 @@ def tokenizer(stand_in) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(stand_in)
 
 
-def build_rules(tokenizer, draft: int = 0, constrain: bool = True) -> CopyRules:
-    return CopyRules(tokenizer, [tokenizer.eos_token_id], draft, constrain)
+def build_rules(tokenizer, draft: int = 0, constrain: bool = True, **settings) -> CopyRules:
+    return CopyRules(tokenizer, [tokenizer.eos_token_id], draft, constrain, **settings)
+
+
+def build_copy(tokenizer, sentence: str, **settings) -> Copy:
+    copy = Copy(build_rules(tokenizer, **settings), sentence)
+    copy.prepare()
+    return copy
 
 
 def list_gold_answers() -> list[tuple[str, str]]:
@@ -62,9 +70,8 @@ def write_at_random(copy: Copy, tokenizer, seed: int) -> str:
 
 
 def test_gold_answers_are_allowed_to_their_ends(tokenizer):
-    rules = build_rules(tokenizer)
     for sentence, answer in list_gold_answers():
-        copy = Copy(rules, sentence)
+        copy = build_copy(tokenizer, sentence)
         for token in tokenizer(answer)["input_ids"]:
             assert not copy.allows(tokenizer.eos_token_id)
             assert copy.allows(token)
@@ -76,7 +83,7 @@ def test_gold_answers_are_allowed_to_their_ends(tokenizer):
 @pytest.mark.parametrize("seed", range(3))
 def test_any_model_copies_exactly(tokenizer, sentence, seed):
     """Even one that chooses tokens at random."""
-    answer = write_at_random(Copy(build_rules(tokenizer), sentence), tokenizer, seed)
+    answer = write_at_random(build_copy(tokenizer, sentence), tokenizer, seed)
     reading, mentions = read_marked(answer, sentence)
     assert reading == {"read": "copied", "edits": 0}
     assert all(mention["status"] == "placed" for mention in mentions)
@@ -85,7 +92,7 @@ def test_any_model_copies_exactly(tokenizer, sentence, seed):
 def test_sentence_is_copied_as_the_model_sees_it(tokenizer):
     """The stand-in's tokenizer turns NFD into NFC, as EXAONE's does. The names stay in place."""
     sentence = "\u1100\u1161\u11bc\u110b\u116f\u11ab에서"  # 강원, in conjoining jamo
-    copy = Copy(build_rules(tokenizer), sentence)
+    copy = build_copy(tokenizer, sentence)
     for token in tokenizer("<강원:LC>에서")["input_ids"]:
         assert copy.allows(token)
         copy.add(token)
@@ -94,8 +101,27 @@ def test_sentence_is_copied_as_the_model_sees_it(tokenizer):
     assert (mentions[0]["start"], mentions[0]["end"]) == (0, 6)
 
 
+def test_name_longer_than_a_grammar(tokenizer):
+    sentence = "가나다라마바사 " * 100
+    answer = f"{sentence[:140]}<{sentence[140:740]}:OG>{sentence[740:]}"
+    copy = build_copy(tokenizer, sentence)
+    for token in tokenizer(answer)["input_ids"]:
+        assert copy.allows(token)
+        copy.add(token)
+    assert copy.allows(tokenizer.eos_token_id)
+
+
+def test_model_with_more_logits_than_tokens(tokenizer):
+    """As in Qwen. The best logit belongs to no token."""
+    copy = build_copy(tokenizer, "봄이", vocabulary=len(tokenizer) + 100)
+    logits = torch.zeros(len(tokenizer) + 100)
+    logits[-1] = 1
+    assert not copy.allows(len(tokenizer) + 99)
+    assert copy.choose(logits) < len(tokenizer)
+
+
 def test_other_labels_and_other_text_are_not_allowed(tokenizer):
-    copy = Copy(build_rules(tokenizer), "봄이")
+    copy = build_copy(tokenizer, "봄이")
     for text, allowed in [("여", False), (">", False), (":", False), ("<", True)]:
         assert copy.allows(tokenizer(text)["input_ids"][0]) == allowed
     for token in tokenizer("<봄:")["input_ids"]:
@@ -105,7 +131,7 @@ def test_other_labels_and_other_text_are_not_allowed(tokenizer):
 
 
 def test_free_copy_allows_everything(tokenizer):
-    copy = Copy(build_rules(tokenizer, constrain=False), "봄이")
+    copy = build_copy(tokenizer, "봄이", constrain=False)
     assert all(copy.allows(token) for token in range(len(tokenizer)))
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ner.cli import InputError
+from ner.model import device
 from ner.model.device import check_device, is_out_of_memory
 from ner.model.exaone import ExaoneConfig
 from ner.model.loading import build_empty
@@ -11,10 +12,11 @@ from ner.model.names import EXAONE
 
 
 @pytest.fixture
-def without_gpu(monkeypatch) -> None:
-    """A machine with 16 GB of RAM and no GPU."""
+def without_gpu(monkeypatch, tmp_path) -> None:
+    """A machine with 16 GB of RAM, no GPU and no container."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 4e6, "SC_PAGE_SIZE": 4e3}.__getitem__)
+    monkeypatch.setattr(device, "MEMORY_LIMIT", tmp_path / "memory.max")
 
 
 @pytest.mark.usefixtures("without_gpu")
@@ -36,6 +38,16 @@ def test_large_model_without_a_gpu(capsys):
     assert printed.startswith(f"note: {EXAONE} has 7.8 billion parameters")
     assert "about 8 GB of this machine's 16 GB of memory and is slow\n" in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.usefixtures("without_gpu")
+@pytest.mark.parametrize(
+    ("limit", "size"), [("8000000000", "8 GB"), ("32000000000", "16 GB"), ("max", "16 GB")]
+)
+def test_container_limits_the_memory(limit, size):
+    device.MEMORY_LIMIT.write_text(f"{limit}\n")
+    with pytest.raises(InputError, match=f"about 17 GB of memory.*this machine has {size}"):
+        check_device(EXAONE, build_empty(ExaoneConfig()), "nf4", 12e9)
 
 
 @pytest.mark.usefixtures("without_gpu")

@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 import torch
+from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from ner.model.generation import AnswerGenerator, PartialAnswer, find_shared_prefix
+from ner.text.marked import read_marked
 from ner.text.prompts import SYSTEM_PROMPTS
 
 
@@ -128,18 +130,26 @@ def test_batch_that_does_not_fit_is_halved(generator, prompts, monkeypatch, caps
 
 
 def test_batch_that_runs_out_of_memory_late_goes_on_where_it_stood(generator, prompts, monkeypatch):
-    expected = collect(generator, prompts[:4], [], 4, 20)
-    extend_answers, calls = AnswerGenerator.extend_answers, []
+    """With copies that are drafted and enforced."""
+    copying = AnswerGenerator(
+        generator.model, generator.tokenizer, generator.end_tokens, 4, constrain=True
+    )
+    sentences = {index: f"가나다라마바사 {index}" for index in range(4)}
+    few = {index: prompts[index] for index in sentences}
+    expected = sorted(copying.generate(few, [], 4, 100, sentences))
+    extend_answers, lengths = AnswerGenerator.extend_answers, []
 
     def fail_once(self, answers, *rest):
-        calls.append([len(answer.tokens) for answer in answers])
-        if len(calls) == 6:
+        lengths.append({answer.index: len(answer.tokens) for answer in answers})
+        if len(lengths) == 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return extend_answers(self, answers, *rest)
 
     monkeypatch.setattr(AnswerGenerator, "extend_answers", fail_once)
-    assert collect(generator, prompts[:4], [], 4, 20) == expected
-    assert set(calls[6]) == {5}
+    found = sorted(copying.generate(few, [], 4, 100, sentences))
+    assert [answer[:3] for answer in found] == [answer[:3] for answer in expected]
+    assert lengths[4].items() <= lengths[3].items()
+    assert min(lengths[4].values()) > 0
 
 
 def test_each_token_of_an_answer_has_its_end_and_its_probability(generator, prompts, monkeypatch):
@@ -171,6 +181,55 @@ def test_token_that_ends_within_a_character_ends_before_it(generator):
     assert None not in tokens and tokenizer.decode(tokens) == "a뷁"
     answer = PartialAnswer(0, [], 9, tokens=tokens, logprobs=[0.0] * 4)
     assert [piece.end for piece in generator.decode(answer).pieces] == [1, 1, 1, 2]
+
+
+def test_drafts_do_not_disturb_a_sliding_window(generator, recognizer, prompts):
+    """A random Gemma whose window is shorter than a chat, held to exact copies."""
+    tokenizer = generator.tokenizer
+    config = Gemma3TextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        sliding_window=16,
+        layer_types=["sliding_attention", "full_attention"],
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Gemma3ForCausalLM(config).eval()
+    sentences = dict(enumerate(["손흥민은 춘천에서 태어났다.", "봄이 왔다"]))
+    few = {index: prompts[index][:40] for index in sentences}
+    answers = {}
+    for draft in (0, 3, 8):
+        drafting = AnswerGenerator(model, tokenizer, generator.end_tokens, draft, constrain=True)
+        answers[draft] = [a[:3] for a in sorted(drafting.generate(few, [], 1, 100, sentences))]
+    assert answers[0] == answers[3] == answers[8]
+
+
+def test_json_and_marked_answers_in_one_batch(generator, prompts):
+    """Only the sentence that is given is copied. The other answer stays what it was."""
+    copying = AnswerGenerator(
+        generator.model, generator.tokenizer, generator.end_tokens, 4, constrain=True
+    )
+    free, copied = sorted(copying.generate({0: prompts[0], 1: prompts[1]}, [], 2, 100, {1: "봄이"}))
+    assert free.text == collect(generator, prompts[:1], [], 1, 100)[0]
+    assert read_marked(copied.text, "봄이")[0]["read"] == "copied"
+
+
+def test_limit_within_a_draft(generator, prompts):
+    copying = AnswerGenerator(
+        generator.model, generator.tokenizer, generator.end_tokens, 8, constrain=True
+    )
+    sentence = {0: "가나다라마바사아자차카타파하"}
+    [whole] = copying.generate({0: prompts[0]}, [], 1, 100, sentence)
+    for limit in (1, 2, 5):
+        [answer] = copying.generate({0: prompts[0]}, [], 1, limit, sentence)
+        assert not answer.stopped
+        assert len(answer.pieces) == limit
+        assert whole.text.startswith(answer.text.rstrip("\ufffd"))
 
 
 @pytest.mark.parametrize(

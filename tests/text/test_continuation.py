@@ -41,16 +41,19 @@ def test_rest_of_an_answer(answer, sentence, rest):
 @pytest.mark.parametrize(
     ("answer", "sentence", "copied"),
     [
-        ("", "손흥민은", 0),
-        ("손흥", "손흥민은", 2),
-        ("<손흥민:PS>", "손흥민은", 3),
-        ("<손흥민:PS>은", "손흥민은", 4),
-        ("<", "손흥민은", None),
-        ("<손흥", "손흥민은", None),
+        ("", "손흥민은", (0, False)),
+        ("손흥", "손흥민은", (2, False)),
+        ("<손흥민:PS>", "손흥민은", (3, False)),
+        ("<손흥민:PS>은", "손흥민은", (4, False)),
+        ("<", "손흥민은", (0, True)),
+        ("손<흥", "손흥민은", (2, True)),
+        ("<손흥민:", "손흥민은", None),
         ("<손흥민:P", "손흥민은", None),
+        ("<12:30", "12:30에", (5, True)),
         ("손흥\ufffd", "손흥민은", None),
         ("a\\", "a\\<b", None),  # one half of an escaped backslash
-        ("a\\\\\\<", "a\\<b", 3),
+        ("a\\\\", "a\\<b", (2, False)),
+        ("a\\\\\\<", "a\\<b", (3, False)),
         ("다른", "손흥민은", None),
     ],
 )
