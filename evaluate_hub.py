@@ -20,34 +20,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ner.cli import (
-    InputError,
-    build_parser,
-    non_negative_int,
-    positive_int,
-    probability,
-    run_script,
-)
+from ner.cli import InputError, build_parser, positive_int, probability, run_script
+from ner.evaluation.flags import add_model_flags, add_sentence_flags
 from ner.files import check_writable
-from ner.model.adapter import (
-    check_adapter,
-    find_adapter,
-    read_min_confidence,
-    read_prompt_name,
-)
-from ner.model.names import ADAPTER, EXAONE
+from ner.model.adapter import check_adapter, find_adapter, read_min_confidence, read_prompt_name
 from ner.text.conversion import tag_answer
-from ner.text.klue import KLUE
 from ner.text.notation import mark_entities
 from ner.text.prompts import SYSTEM_PROMPTS, get_answer_kind
 
 if TYPE_CHECKING:
     from ner.evaluation.answering import Recognizer
     from ner.evaluation.recognizer import LocalRecognizer
-
-
-def parse_batch_size(text: str) -> int | None:
-    return None if text == "auto" else positive_int(text)
 
 
 def parse_min_confidence(text: str) -> float | str:
@@ -98,81 +81,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.endpoint and not args.model:
         parser.error("--endpoint needs --model, the model's name on the server")
+    if args.endpoint and args.draft:
+        parser.error("--draft is for a model on this machine, not for --endpoint")
     return args
-
-
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--adapter",
-        default=ADAPTER,
-        metavar="ID_OR_FOLDER",
-        help="local folder or hub id ([OWNER/]NAME[@REVISION]), or none for the base model alone",
-    )
-    model.add_argument(
-        "--model",
-        metavar="ID_OR_FOLDER",
-        help=f"base model (default: the adapter's own, or {EXAONE})",
-    )
-    model.add_argument(
-        "--revision", metavar="REV", help="the base's commit on the hub (default: the adapter's)"
-    )
-    model.add_argument(
-        "--precision",
-        choices=["nf4", "bfloat16", "float32"],
-        default="nf4",
-        help="precision of the base model, preferably that of training",
-    )
-    model.add_argument(
-        "--prompt",
-        choices=SYSTEM_PROMPTS,
-        help="system prompt (default: the adapter's own, or basic if unknown)",
-    )
-    model.add_argument(
-        "--max_new_tokens",
-        type=positive_int,
-        metavar="N",
-        help="limit of an answer (default: twice the longest training answer, or 512)",
-    )
-    model.add_argument(
-        "--batch_size",
-        type=parse_batch_size,
-        default="auto",
-        metavar="N",
-        help="sentences at a time, halved if memory runs out (default: auto, 64 on CUDA, 16 on a "
-        "CPU)",
-    )
-    model.add_argument(
-        "--constrain",
-        action=argparse.BooleanOptionalAction,
-        help="only allow exact copies of the sentence in marked answers (default: yes on this "
-        "machine, no on a server)",
-    )
-    model.add_argument(
-        "--draft",
-        type=non_negative_int,
-        metavar="N",
-        help="tokens of the sentence to draft for each call of the model in marked answers, 0 for "
-        "none (default: by device)",
-    )
-
-
-def add_sentence_flags(parser: argparse.ArgumentParser):
-    """Add the flags that choose sentences. Returns their group."""
-    data = parser.add_argument_group("sentences")
-    data.add_argument(
-        "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
-    )
-    data.add_argument("--split", default="validation", help="split to draw from")
-    data.add_argument(
-        "--num_samples",
-        type=positive_int,
-        default=100,
-        metavar="N",
-        help="sentences to draw; a smaller split is used whole",
-    )
-    data.add_argument("--seed", type=int, default=42, help="seed of the draw")
-    return data
 
 
 def choose_prompt(requested: str | None, adapter: Path | None) -> str:
@@ -211,11 +122,17 @@ def build_recognizer(args: argparse.Namespace) -> "Recognizer":
         args.max_new_tokens,
         args.concurrency,
         constrain=bool(args.constrain),
+        require_logprobs=bool(args.min_confidence),
     )
 
 
 def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "LocalRecognizer":
     adapter = find_adapter(args.adapter)
+    prompt = choose_prompt(args.prompt, adapter)
+    if args.draft and get_answer_kind(prompt) != "marked":
+        raise InputError(
+            f"--draft is for marked answers, but the prompt {prompt} asks for JSON. Leave it out"
+        )
     # Imported after the adapter is found: PyTorch and PEFT take seconds.
     from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
 
@@ -224,7 +141,7 @@ def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "Lo
         precision=args.precision,
         adapter=adapter,
         adapter_name=args.adapter,
-        prompt=choose_prompt(args.prompt, adapter),
+        prompt=prompt,
         batch_size=args.batch_size,
         max_new_tokens=args.max_new_tokens,
         dataset=dataset,
@@ -233,17 +150,10 @@ def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "Lo
     )
 
 
-def print_marked(
-    recognizer: "Recognizer", sentences: list[str], min_confidence: float = 0.0
-) -> None:
+def print_marked(recognizer: "Recognizer", sentences: list[str], min_confidence: float) -> None:
     """Tag sentences and print them in KLUE's notation."""
     kind = get_answer_kind(recognizer.prompt)
     for answer in sorted(recognizer.answer(dict(enumerate(sentences)))):
-        if min_confidence and answer.pieces is None:
-            raise InputError(
-                f"sentence {answer.index + 1}: the server gives no probabilities of its tokens. "
-                "Leave out --min_confidence"
-            )
         tokens = list(sentences[answer.index])
         tags, _ = tag_answer(answer.text, tokens, kind, answer.pieces, min_confidence)
         print(mark_entities(tokens, tags))
@@ -276,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
         "seed": args.seed,
         "sentences_sha256": hash_sentences(rows),
     }
-    answer_rows(path, settings, rows, recognizer)
+    answer_rows(path, settings, rows, recognizer, require_pieces=bool(min_confidence))
     report(path, args.min_f1, min_confidence)
 
 

@@ -41,9 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--min_confidence",
         type=probability,
         default=0.0,
-        metavar="X",
-        help="leave out entities with a lower confidence; not in the file to compare with "
-        "(default: leave out none)",
+        metavar="P",
+        help="leave out names of which the model is less sure, a probability; not in the file to "
+        "compare with (default: 0, all names count)",
     )
     return parser.parse_args(argv)
 

@@ -95,15 +95,18 @@ def train_kind(args: argparse.Namespace, kind: str, steps: int) -> Path:
     )
 
 
-def measure_answers(args: argparse.Namespace, answers: Answers, steps: int) -> tuple[Path, Path]:
-    """Train and evaluate. Returns the adapter and the predictions. Skips complete steps."""
+def measure_answers(args: argparse.Namespace, key: str, steps: int) -> tuple[list[dict], dict]:
+    """Train and evaluate. Returns the rows and their metrics. Skips complete steps."""
+    answers = ANSWERS[key]
     adapter = train_kind(args, answers.kind, steps)
     predictions = runs.evaluate_adapter(
         adapter,
         adapter.with_name(answers.evaluation),
         *("--dataset", args.dataset, "--num_samples", args.num_samples, *answers.flags),
     )
-    return adapter, predictions
+    return runs.score_predictions(
+        predictions, find_threshold(adapter) if key == "threshold" else 0.0
+    )
 
 
 def find_threshold(adapter: Path) -> float:
@@ -118,8 +121,10 @@ def find_threshold(adapter: Path) -> float:
     return threshold
 
 
-def format_row(steps: int, name: str, rows: list[dict], metrics: dict, json_rows: list) -> str:
-    """A row of the table. The first row of a number of steps is that of `json_rows`."""
+def format_row(
+    steps: int, name: str, rows: list[dict], metrics: dict, json_rows: list[dict] | None = None
+) -> str:
+    """A row of the table. That of JSON itself has no `json_rows` to compare with."""
     from ner.evaluation.comparison import compare  # takes a second
 
     score = metrics["scores"]["seqeval"]
@@ -129,8 +134,8 @@ def format_row(steps: int, name: str, rows: list[dict], metrics: dict, json_rows
         runs.format_f1(metrics),
         f"{score['precision']['value']:.4f}",
         f"{score['recall']['value']:.4f}",
-        runs.format_f1(compare(rows, json_rows), "+") if rows is not json_rows else "",
-        format_copied(rows) if rows is not json_rows else "",
+        runs.format_f1(compare(rows, json_rows), "+") if json_rows else "",
+        format_copied(rows) if json_rows else "",
         format_auroc(metrics),
     ]
     return f"| {' | '.join(cells)} |"
@@ -150,15 +155,12 @@ def format_auroc(metrics: dict) -> str:
 
 def measure_steps(args: argparse.Namespace, steps: int) -> list[str]:
     """The rows of the table for a number of steps."""
-    table, json_rows = [], None
+    json_rows, metrics = measure_answers(args, "json", steps)
+    table = [format_row(steps, ANSWERS["json"].name, json_rows, metrics)]
     for key, answers in ANSWERS.items():
-        if key not in ("json", *args.answers):
-            continue
-        adapter, predictions = measure_answers(args, answers, steps)
-        min_confidence = find_threshold(adapter) if key == "threshold" else 0.0
-        rows, metrics = runs.score_predictions(predictions, min_confidence)
-        json_rows = json_rows or rows
-        table.append(format_row(steps, answers.name, rows, metrics, json_rows))
+        if key != "json" and key in args.answers:
+            rows, metrics = measure_answers(args, key, steps)
+            table.append(format_row(steps, answers.name, rows, metrics, json_rows))
     return table
 
 

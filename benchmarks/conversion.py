@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable
+from statistics import fmean
 from typing import NamedTuple
 
 from seqeval.metrics import f1_score
@@ -66,6 +67,18 @@ def print_marked_round_trip(sentences: list[Sentence]) -> None:
         answer = write_gold_answer(tokens, gold_tags, "marked")
         exact += tag_answer(answer, tokens, "marked")[0] == gold_tags
     print(f"Marked answers: {exact:,} of {len(sentences):,} come back exactly")
+
+
+def print_lengths(sentences: list[Sentence]) -> None:
+    """Print the mean number of characters of both kinds of gold answers."""
+    json_mean, marked_mean = (
+        fmean(len(write_gold_answer(tokens, tags, kind)) for tokens, tags, _ in sentences)
+        for kind in ("json", "marked")
+    )
+    print(
+        f"Characters of a gold answer: JSON {json_mean:.1f}, marked {marked_mean:.1f}, "
+        f"{marked_mean / json_mean:.2f} times as many"
+    )
 
 
 def print_round_trip(name: str, sentences: list[Sentence], phrase: Phrasing) -> None:
@@ -234,6 +247,7 @@ def main(argv: list[str] | None = None) -> None:
     sentences = splits["train"] + splits["validation"]
     print_round_trips({**splits, "both": sentences})
     print_marked_round_trip(sentences)
+    print_lengths(sentences)
     print_phrasings(sentences)
     print_times(sentences)
 

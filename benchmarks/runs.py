@@ -83,12 +83,10 @@ def score_predictions(path: Path, min_confidence: float = 0.0) -> tuple[list[dic
     """The tagged rows of a predictions file, and their metrics. See `report_predictions`."""
     # Imported here because scikit-learn takes a second.
     from ner.evaluation.predictions import read_answered, retag
-    from ner.evaluation.summary import compute_metrics
+    from ner.evaluation.summary import score_rows
 
     settings, answered = read_answered(path)
-    complete = retag(answered, settings)
-    rows = retag(answered, settings, min_confidence) if min_confidence else complete
-    return rows, compute_metrics(rows, min_confidence, complete)
+    return score_rows(retag(answered, settings), settings, min_confidence)
 
 
 def format_f1(metrics: dict, sign: str = "") -> str:

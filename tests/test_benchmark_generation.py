@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from ner.cli import InputError
 from ner.evaluation.answering import draw_rows
 from ner.evaluation.recognizer import LocalRecognizer
 from ner.model.adapter import RECORD
+from ner.model.copying import Copy
 from ner.model.hub import Base
 from tests.helpers import SAMPLE
 
@@ -125,13 +127,29 @@ def test_first_tokens_counted_by_hand(marked_adapter, stand_in, sentences):
     assert timings[1, True].masks == len(wrong) / 5
 
 
-def test_cost_of_a_grammar(marked_adapter, stand_in):
-    """Also of characters that the notation escapes."""
-    recognizer = build_recognizer(marked_adapter, stand_in, 1)
-    generator = generation_run.load_generator(recognizer)
+def test_cost_of_a_grammar(marked_adapter, stand_in, monkeypatch):
+    """With a clock that goes on only when a part of the grammar is used.
+
+    The grammar must allow the copies, also of characters that the notation escapes.
+    """
+    clock = [0.0]
+
+    def slow_down(name: str, seconds: float) -> None:
+        method = getattr(Copy, name)
+
+        def use(*arguments):
+            clock[0] += seconds
+            return method(*arguments)
+
+        monkeypatch.setattr(Copy, name, use)
+
+    for name, seconds in [("prepare", 0.5), ("choose", 0.03), ("allows", 0.001), ("add", 0.003)]:
+        slow_down(name, seconds)
+    generator = generation_run.load_generator(build_recognizer(marked_adapter, stand_in, 1))
+    monkeypatch.setattr(generation_run, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     texts = ["<김\\하늘>은 뷁", "봄"]
     cost = generation_run.time_grammar(generator.rules, texts, generator.model.device)
-    assert min(cost) > 0
+    assert cost == pytest.approx((500, 4, 30))  # build, follow, mask
 
 
 def test_an_adapter_alone(adapter, capsys):

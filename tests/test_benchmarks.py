@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from datasets import Dataset
 
-from benchmarks import recipe, training
+from benchmarks import conversion, recipe, training
 from benchmarks.training_run import arrange_rows, choose_rows
 from ner.cli import InputError
 from ner.training.trainer import EpochOrder
@@ -38,6 +38,17 @@ def test_first_step_alone_would_measure_nothing(capsys):
     with pytest.raises(SystemExit):
         training.main(["--steps", "1"])
     assert "--steps 1 leaves no step that counts" in capsys.readouterr().err
+
+
+def test_lengths_of_gold_answers(capsys):
+    """`{"PS": ["가"]}` and `<가:PS>나` have 13 and 7 characters, `{}` and `나다` 2 and 2."""
+    sentences = [
+        conversion.Sentence(["가", "나"], ["B-PS", "O"], {"PS": ["가"]}),
+        conversion.Sentence(["나", "다"], ["O", "O"], {}),
+    ]
+    conversion.print_lengths(sentences)
+    expected = "Characters of a gold answer: JSON 7.5, marked 4.5, 0.60 times as many\n"
+    assert capsys.readouterr().out == expected
 
 
 def test_rows_with_other_settings_are_not_mixed(tmp_path):

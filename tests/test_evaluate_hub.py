@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import evaluate_hub
 from ner.cli import InputError
+from ner.evaluation.recognizer import LocalRecognizer
 from ner.model.generation import AnswerGenerator
 from ner.text.answers import Answer, Piece
 from ner.text.corpus import load_split, sample_rows
@@ -151,7 +152,7 @@ def test_impossible_number_is_reported_with_its_flag(flags, name, capsys):
     ("flags", "constrain", "draft"),
     [
         ([], None, None),
-        (["--constrain", "--draft", "8"], True, 8),
+        (["--prompt", "marked", "--constrain", "--draft", "8"], True, 8),
         (["--no-constrain", "--draft", "0"], False, 0),
     ],
 )
@@ -166,6 +167,23 @@ def test_json_answers_cannot_be_constrained(adapter, tmp_path):
     flags = ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path)]
     with pytest.raises(InputError, match="marked"):
         evaluate_hub.main([*flags, "--constrain"])
+
+
+@pytest.mark.parametrize("task", [MEMORIZED, ["--text", "봄"]], ids=["split", "text"])
+def test_json_answers_cannot_be_drafted(adapter, task, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "ner.evaluation.recognizer.LocalRecognizer", lambda **settings: pytest.fail("too late")
+    )
+    flags = ["--adapter", str(adapter), *task, "--output_dir", str(tmp_path), "--draft", "8"]
+    with pytest.raises(InputError, match="--draft is for marked answers, but the prompt basic"):
+        evaluate_hub.main(flags)
+
+
+def test_server_drafts_nothing(capsys):
+    flags = ["--endpoint", "http://127.0.0.1:9/v1", "--model", "stand-in", "--prompt", "marked"]
+    with pytest.raises(SystemExit):
+        evaluate_hub.parse_args([*flags, "--draft", "8"])
+    assert "--draft is for a model on this machine" in capsys.readouterr().err
 
 
 def test_saved_threshold_is_used_if_asked(adapter, tmp_path, capsys):
@@ -210,32 +228,49 @@ def test_missing_threshold_is_reported_before_any_model_loads(
         evaluate_hub.main([*flags, "--min_confidence", "saved", "--output_dir", str(tmp_path)])
 
 
+def test_earlier_answers_without_probabilities_are_reported_before_any_model_loads(
+    adapter, tmp_path, monkeypatch
+):
+    flags = ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path)]
+    evaluate_hub.main(flags)
+    header, *rows = read_lines(tmp_path)
+    del rows[0]["pieces"]
+    lines = [json.dumps(line) + "\n" for line in [header, *rows[:-1]]]
+    (tmp_path / "predictions.jsonl").write_text("".join(lines))
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            LocalRecognizer, "load_generator", lambda self: pytest.fail("a model was loaded")
+        )
+        message = r"predictions\.jsonl holds answers without .*Leave out --min_confidence"
+        with pytest.raises(InputError, match=message):
+            evaluate_hub.main([*flags, "--min_confidence", "0.5"])
+    evaluate_hub.main(flags)
+    assert len(read_lines(tmp_path)) == 25
+
+
+@pytest.mark.parametrize(("flags", "required"), [([], False), (["--min_confidence", "0.5"], True)])
+def test_threshold_requires_probabilities_of_a_server(flags, required):
+    server = ["--endpoint", "http://127.0.0.1:9/v1", "--model", "stand-in"]
+    recognizer = evaluate_hub.build_recognizer(evaluate_hub.parse_args([*server, *flags]))
+    assert recognizer.require_logprobs is required
+
+
 class MarkingRecognizer:
-    """Says that a sentence's first character is a person, with a probability of 0.05 or unknown."""
+    """Says that a sentence's first character is a person, with a probability of 0.05."""
 
     prompt = "marked"
-
-    def __init__(self, has_probabilities: bool):
-        self.has_probabilities = has_probabilities
 
     def answer(self, sentences):
         for index, sentence in sentences.items():
             answer = f"<{sentence[0]}:PS>{sentence[1:]}"
             pieces = [Piece(1, -1), Piece(2, -1), Piece(6, -1), Piece(len(answer), 0)]
-            yield Answer(index, answer, True, pieces if self.has_probabilities else None)
+            yield Answer(index, answer, True, pieces)
 
 
 def test_unsure_names_are_not_printed(capsys):
     for min_confidence in (0, 0.01, 0.9):
-        evaluate_hub.print_marked(MarkingRecognizer(True), ["봄이 왔다"], min_confidence)
+        evaluate_hub.print_marked(MarkingRecognizer(), ["봄이 왔다"], min_confidence)
     assert capsys.readouterr().out.splitlines() == ["<봄:PS>이 왔다", "<봄:PS>이 왔다", "봄이 왔다"]
-
-
-def test_names_without_probabilities_are_never_compared(capsys):
-    evaluate_hub.print_marked(MarkingRecognizer(False), ["봄이 왔다"])
-    assert capsys.readouterr().out == "<봄:PS>이 왔다\n"
-    with pytest.raises(InputError, match=r"sentence 1: .*Leave out --min_confidence"):
-        evaluate_hub.print_marked(MarkingRecognizer(False), ["봄이 왔다"], 0.5)
 
 
 def test_endpoint_needs_the_models_name(capsys):

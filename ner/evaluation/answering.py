@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -43,16 +44,29 @@ def hash_sentences(rows: Dataset) -> str:
     return hashlib.sha256(json.dumps([rows["tokens"][:], rows["ner_tags"][:]]).encode()).hexdigest()
 
 
-def answer_rows(path: Path, settings: dict, rows: Dataset, recognizer: Recognizer) -> None:
+def answer_rows(
+    path: Path,
+    settings: dict,
+    rows: Dataset,
+    recognizer: Recognizer,
+    require_pieces: bool = False,
+) -> None:
     """Answer every row that is not in `path` yet, and collect the answers there.
 
-    The processes of `accelerate launch` share the sentences.
+    The processes of `accelerate launch` share the sentences. Raises InputError, before any sentence
+    is answered, if earlier answers lack required `pieces`.
     """
     process = get_process()
     if process.is_main_process:
         collect_predictions(path, settings)
     process.wait_for_everyone()
-    answered = {row["id"] for row in read_predictions(path)[1]}
+    earlier = read_predictions(path)[1]
+    if require_pieces and not all("pieces" in row for row in earlier):
+        raise InputError(
+            f"{path} holds answers without probabilities (pieces), so they have no confidence. "
+            "Leave out --min_confidence, or choose another --output_dir"
+        )
+    answered = {row["id"] for row in earlier}
     pending = [index for index, row in enumerate(rows["row"]) if row not in answered]
     if process.is_main_process:
         print(
@@ -117,8 +131,16 @@ def append_predictions(
 
 
 def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], kind: str) -> dict:
-    """A line of the predictions file."""
-    pieces = answer.pieces and [Piece(end, round(logprob, 4)) for end, logprob in answer.pieces]
+    """A line of the predictions file. Raises InputError for a probability that is no number."""
+    # Rounding errors of the model can make a probability a little larger than 1.
+    pieces = answer.pieces and [
+        Piece(end, min(round(logprob, 4), 0.0)) for end, logprob in answer.pieces
+    ]
+    if pieces and any(math.isnan(piece.logprob) for piece in pieces):
+        raise InputError(
+            f"sentence {row['row']}: a token's probability is no number (NaN). The answers so far "
+            "are kept. Check the model and its adapter, or try another --precision and --output_dir"
+        )
     tags, diagnosis = tag_answer(answer.text, row["tokens"], kind, pieces)
     line = {
         "id": row["row"],

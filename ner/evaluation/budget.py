@@ -125,7 +125,7 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
         - `unsure`: not tagged, because its confidence is below the threshold; absent if there is
           none
     - `further`, occurrences that were tagged although no answer lists them: the first five
-      verdicts of `predicted`
+      verdicts of `predicted`. Those below the threshold are not tagged, so no group counts them
     - `answers`, by how `tag_answer` read them: `plain_json`, `repaired`, `cut_off`, `unreadable`;
       marked ones `copied`, `mended`, `cut_off`, `unreadable`
     """

@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from ner.evaluation.budget import classify_sentence
-from ner.text.confidence import choose_threshold
+from ner.evaluation.counts import list_entities
+from ner.text.confidence import choose_threshold, list_confidences
 
 MAX_THRESHOLDS = 101
 BINS = 10
@@ -20,7 +20,8 @@ def describe_confidence(rows: list[dict]) -> dict:
     - `auroc`: how often a right entity has a higher confidence than a wrong one, where a tie counts
       half; None unless there are both;
     - `curve`: at some thresholds, the lowest one first, how many `entities` are kept and their
-      `precision`, `recall` and `f1`, micro averages;
+      `precision`, `recall` and `f1`, micro averages. With tokens of several characters, an entity
+      that is left out may free a token for another one, which the curve does not show;
     - `halves`: see `cross_check`;
     - `calibration`: see `calibrate`.
     """
@@ -41,19 +42,20 @@ def describe_confidence(rows: list[dict]) -> dict:
 
 def count_sentence(row: dict) -> tuple[Entities, int]:
     """The tagged entities of a row without a threshold, and the number of gold entities."""
-    classified = classify_sentence(row)
-    entities = [
-        (entity["confidence"], entity["verdict"] == "right")
-        for entity in classified["mentions"] + classified["further"]
-        if "start" in entity
-    ]
-    return entities, len(classified["gold"])
+    gold = list_entities(row["gold"])
+    return list_confidences(row["tags"], row["diagnosis"], row["tokens"], gold), len(gold)
 
 
 def merge(sentences: list[tuple[Entities, int]]) -> tuple[Entities, int]:
     """The entities of several sentences, and the number of their gold entities."""
     entities = [entity for found, _ in sentences for entity in found]
     return entities, sum(gold for _, gold in sentences)
+
+
+def count_unsure(rows: list[dict], min_confidence: float) -> int:
+    """How many tagged entities of rows without a threshold are below this one."""
+    entities, _ = merge([count_sentence(row) for row in rows])
+    return sum(confidence < min_confidence for confidence, _ in entities)
 
 
 def list_thresholds(confidences: list[float]) -> list[float]:

@@ -20,15 +20,17 @@ from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, check_constrain
 
 PAUSES = (1, 2, 4, 8)  # seconds before another try
 PERMANENT = (400, 401, 403, 404, 422)  # another try would not help
-REFUSED = (400, 422, 500)  # by a server that takes no grammar; vLLM 0.27 answers 500
+REFUSED = (400, 422)  # a field of the request may be unknown
+WITH_REASON = (*REFUSED, 500)
 MESSAGE = re.compile(r'"(?:message|detail)":\s*("(?:[^"\\]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*")')
 
 
 class EndpointRecognizer:
     """Asks a server for the names in sentences, several sentences at a time, at temperature 0.
 
-    With `constrain`, each request has the grammar of its sentence's marked answers, as vLLM takes
-    it. The server's key comes from ENDPOINT_API_KEY. The hub's token is never sent to it.
+    With `constrain`, each request has the grammar of its sentence's marked answers, in vLLM's field
+    for it. With `require_logprobs`, an answer without the probabilities of its tokens is an error.
+    The server's key comes from ENDPOINT_API_KEY. The hub's token is never sent to it.
 
     Raises InputError for `constrain` with a prompt that asks for JSON.
     """
@@ -41,11 +43,14 @@ class EndpointRecognizer:
         max_new_tokens: int | None = None,
         concurrency: int = 16,
         constrain: bool = False,
+        require_logprobs: bool = False,
     ):
         if constrain:
             check_constrain(prompt)
         self.url, self.model, self.concurrency = url, model, concurrency
         self.prompt, self.constrain = prompt, constrain
+        self.require_logprobs = require_logprobs
+        self.ask_logprobs = True
         self.max_new_tokens = max_new_tokens or DEFAULT_MAX_NEW_TOKENS
         self.key = os.environ.get("ENDPOINT_API_KEY")
         # Without a key of its own the client would send the hub's token.
@@ -66,13 +71,20 @@ class EndpointRecognizer:
     def answer(self, sentences: dict[int, str]) -> Iterator[Answer]:
         """Yield answers by the sentences' indices as they arrive.
 
-        Raises InputError if the server does not answer after several tries.
+        Raises InputError if the server does not answer after several tries, or at the first answer
+        that lacks required probabilities.
         """
         with ThreadPoolExecutor(self.concurrency) as pool:
             futures = [pool.submit(self.ask, *item) for item in sentences.items()]
             try:
                 for future in as_completed(futures):
-                    yield future.result()
+                    answer = future.result()
+                    if self.require_logprobs and answer.pieces is None:
+                        raise InputError(
+                            f"{self.url}: {self.model} gives no probabilities of its tokens, so "
+                            "there is no confidence to compare. Leave out --min_confidence"
+                        )
+                    yield answer
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -90,33 +102,45 @@ class EndpointRecognizer:
     def explain(self, error: Exception) -> InputError:
         status = read_status(error)
         reason = f"status {status}" if status else type(error).__name__
-        if status in REFUSED:
+        if status in WITH_REASON:
             reason += read_message(error, self.key)
-        if status in REFUSED and self.constrain:
-            return InputError(
-                f"{self.url}: {self.model} refuses a request with a grammar ({reason}). Leave out "
-                "--constrain, or start vLLM with a backend that takes grammars: "
-                "--structured-outputs-config.backend auto"
+        if status in WITH_REASON and self.constrain:
+            advice = (
+                "It may refuse the grammar. Leave out --constrain, or start vLLM with a backend "
+                "that takes grammars: --structured-outputs-config.backend auto"
             )
-        return InputError(
-            f"{self.url}: no answer from {self.model} ({reason}). Check that the address "
-            "is right and ends in /v1, that the server has --model, and whether it needs "
-            "ENDPOINT_API_KEY"
-        )
+        else:
+            advice = (
+                "Check that the address is right and ends in /v1, that the server has --model, and "
+                "whether it needs ENDPOINT_API_KEY"
+            )
+        return InputError(f"{self.url}: no answer from {self.model} ({reason}). {advice}")
 
     def request(self, index: int, sentence: str) -> Answer:
-        grammar = {"structured_outputs": {"grammar": write_gbnf(sentence)}}
+        """Ask once. If the server refuses to give probabilities, ask again without them."""
+        logprobs = self.ask_logprobs  # other threads may change it
+        try:
+            return self.complete(index, sentence, logprobs)
+        except HfHubHTTPError as error:
+            if not logprobs or read_status(error) not in REFUSED:
+                raise
+        answer = self.complete(index, sentence, False)
+        self.ask_logprobs = False
+        return answer
+
+    def complete(self, index: int, sentence: str, logprobs: bool) -> Answer:
+        grammar = write_gbnf(sentence) if self.constrain else None
         reply = self.client.chat_completion(
             build_prompt(sentence, SYSTEM_PROMPTS[self.prompt]),
             model=self.model,
             max_tokens=self.max_new_tokens,
             temperature=0,
-            logprobs=True,
-            extra_body=grammar if self.constrain else None,
+            logprobs=logprobs or None,  # None leaves the field out
+            extra_body=grammar and {"structured_outputs": {"grammar": grammar}},
         ).choices[0]
         text = reply.message.content or ""
         tokens = reply.logprobs.content if reply.logprobs else None
-        pieces = locate_tokens(text, tokens) if tokens else None
+        pieces = None if tokens is None else locate_tokens(text, tokens)
         return Answer(index, text, reply.finish_reason != "length", pieces)
 
 
@@ -124,7 +148,8 @@ def locate_tokens(text: str, tokens: list[ChatCompletionOutputLogprob]) -> list[
     """Where each token of a reply ends in its text. None if the tokens do not give the text.
 
     A token that ends within a character ends after the last complete one. Tokens after the text,
-    such as an end-of-turn marker, are left out.
+    such as an end-of-turn marker, are left out. The text of an answer that was cut off within a
+    character may end in U+FFFD.
     """
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     written, pieces = "", []
@@ -134,7 +159,7 @@ def locate_tokens(text: str, tokens: list[ChatCompletionOutputLogprob]) -> list[
         encoded = token.get("bytes")  # may be missing
         written += decoder.decode(token.token.encode() if encoded is None else bytes(encoded))
         pieces.append(Piece(len(written), token.logprob))
-    return pieces if written == text else None
+    return pieces if text in (written, written + decoder.decode(b"", final=True)) else None
 
 
 def read_status(error: Exception) -> int | None:

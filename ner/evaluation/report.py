@@ -7,7 +7,7 @@ from ner.evaluation.comparison import compare
 from ner.evaluation.page.render import render_page
 from ner.evaluation.predictions import read_answered, retag
 from ner.evaluation.scores import compute_f1
-from ner.evaluation.summary import compute_metrics
+from ner.evaluation.summary import score_rows
 from ner.evaluation.tables import (
     format_budget,
     format_comparison,
@@ -37,8 +37,7 @@ def write_report(
     InputError if there is a threshold but no confidence.
     """
     complete = retag(rows, settings)
-    retagged = retag(rows, settings, min_confidence) if min_confidence else complete
-    metrics = compute_metrics(retagged, min_confidence, complete)
+    retagged, metrics = score_rows(complete, settings, min_confidence)
     print(f"{format_table(retagged)}\n\n{format_scores(metrics)}\n\n{format_budget(metrics)}\n")
     if confidence := format_confidence(metrics):
         print(f"{confidence}\n")

@@ -1,9 +1,22 @@
 """All figures of a report, as `metrics.json` holds them."""
 
 from ner.evaluation.budget import count_budget, count_confusion
-from ner.evaluation.confidence import describe_confidence
+from ner.evaluation.confidence import count_unsure, describe_confidence
 from ner.evaluation.counts import count_sentences, sum_sentences
+from ner.evaluation.predictions import retag
 from ner.evaluation.scores import describe_bootstrap, estimate, resample, score_counts
+
+
+def score_rows(
+    complete: list[dict], settings: dict, min_confidence: float = 0.0
+) -> tuple[list[dict], dict]:
+    """Apply a threshold to rows that come from `retag` without one.
+
+    Returns the rows with the threshold, and their metrics. Raises InputError if there is a
+    threshold but no confidence.
+    """
+    rows = retag(complete, settings, min_confidence) if min_confidence else complete
+    return rows, compute_metrics(rows, min_confidence, complete)
 
 
 def compute_metrics(
@@ -15,6 +28,7 @@ def compute_metrics(
     one.
 
     - `min_confidence`: the threshold, if there is one. It applies to all figures but `confidence`;
+    - `unsure_entities`: how many tagged entities it left out, if there is one;
     - `sentences`, `gold_entities`, `predicted_entities` (as tagged) and `hit_token_limit` (answers
       without an end marker);
     - `scores`: by the names in SCORES, each with `f1` and, except for KLUE's two, `precision` and
@@ -34,7 +48,10 @@ def compute_metrics(
     ):
         right, predicted, gold = label_counts
         label_figures.update(right=right, predicted=predicted, support=gold)
-    metrics = {"min_confidence": min_confidence} if min_confidence else {}
+    metrics = {}
+    if min_confidence:
+        unsure = count_unsure(complete, min_confidence)
+        metrics = {"min_confidence": min_confidence, "unsure_entities": unsure}
     metrics |= {
         "sentences": len(rows),
         "gold_entities": int(totals["seqeval"][:, 2].sum()),

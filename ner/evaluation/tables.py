@@ -59,8 +59,8 @@ def format_confidence(metrics: dict) -> str:
     ]
     if threshold := metrics.get("min_confidence"):
         total = metrics["confidence"]["curve"][0]["entities"]
-        left_out = total - metrics["predicted_entities"]
-        lines.append(f"{left_out:,} of {total:,} entities are below {threshold} and left out")
+        unsure = metrics["unsure_entities"]
+        lines.append(f"{unsure:,} of {total:,} entities are below {threshold} and left out")
     return "\n".join(lines)
 
 

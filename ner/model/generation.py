@@ -98,16 +98,16 @@ class AnswerGenerator:
         """
         sentences = sentences or {}
         cache = self.compute_prefix(prefix, drafted=bool(sentences and self.rules.draft))
-        pending = [
-            PartialAnswer(index, prompt, max_new_tokens) for index, prompt in prompts.items()
-        ]
+        pending = []
+        for index, prompt in prompts.items():
+            sentence_copy = self.build_copy(sentences[index]) if index in sentences else None
+            pending.append(PartialAnswer(index, prompt, max_new_tokens, sentence_copy))
         while pending:
             pending.sort(key=lambda answer: len(answer.chat), reverse=True)
             start, unfinished = 0, []
             while start < len(pending):
                 batch = pending[start : start + batch_size]
                 leave = len(batch) // 8 if len(pending) > batch_size else 0
-                self.start_copies(batch, sentences)
                 if not self.try_batch(batch, len(prefix), cache, leave):
                     batch_size = len(batch) // 2
                     continue
@@ -115,11 +115,6 @@ class AnswerGenerator:
                 unfinished += [answer for answer in batch if not answer.is_finished]
                 start += len(batch)
             pending = unfinished
-
-    def start_copies(self, answers: list[PartialAnswer], sentences: dict[int, str]) -> None:
-        for answer in answers:
-            if answer.index in sentences and not answer.tokens:
-                answer.copy = self.build_copy(sentences[answer.index])
 
     def build_copy(self, sentence: str) -> Copy:
         return Copy(self.rules, sentence)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ner.text.answers import Piece
+from ner.text.tags import find_entities, map_characters
 
 
 def measure_confidence(pieces: Sequence[Piece], start: int, end: int) -> float:
@@ -27,6 +28,26 @@ def select_logprobs(pieces: Sequence[Piece], start: int, end: int) -> list[float
             logprobs.append(logprob)
         begin = piece_end
     return logprobs
+
+
+def list_confidences(
+    tags: Sequence[str],
+    diagnosis: dict,
+    tokens: Sequence[str],
+    gold: Sequence[tuple[str, int, int]],
+) -> list[tuple[float, bool]]:
+    """The confidence of each entity in `tags`, and whether it is one of `gold`.
+
+    `tags` and `diagnosis` are those of `tag_answer`, with confidences. `gold` are (label, first
+    token, token after the last). If mentions share a token, only the first may be in the tags.
+    """
+    token_of_character = map_characters(tokens)
+    placed = [entity for entity in diagnosis["mentions"] if "start" in entity]
+    confidences: dict[int, float] = {}  # by token
+    for entity in sorted(placed + diagnosis["further"], key=lambda entity: entity["start"]):
+        for token in token_of_character[entity["start"] : entity["end"]]:
+            confidences.setdefault(token, entity["confidence"])
+    return [(confidences[entity[1]], entity in gold) for entity in find_entities(tags)]
 
 
 def choose_threshold(entities: Sequence[tuple[float, bool]], gold: int) -> float:

@@ -13,16 +13,16 @@ from ner.text.notation import escape
 GBNF_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f]')
 
 
-def write_grammar(sentence: str) -> str:
-    r"""The grammar in llguidance's Lark.
+def write_grammar(sentence: str, inside: bool = False) -> str:
+    r"""The grammar in llguidance's Lark. `inside` is whether the sentence begins inside a name.
 
     `no_forcing` matters: otherwise llguidance rejects the tokens of a syllable that the tokenizer
     splits.
     """
-    rules = list_rules(sentence, quote)
+    rules = list_rules(sentence, quote, inside)
     lines = [
         '%llguidance { "no_forcing": true }',
-        "start: o0",
+        "start: i0" if inside else "start: o0",
         *(f"{name}: {alternatives}" for name, alternatives in rules),
     ]
     return "\n".join(lines) + "\n"
@@ -31,7 +31,8 @@ def write_grammar(sentence: str) -> str:
 def write_gbnf(sentence: str) -> str:
     """The grammar in llama.cpp's GBNF, for servers.
 
-    vLLM's default backend, xgrammar, reads it and refuses llguidance's Lark.
+    xgrammar, which vLLM can use, reads it and refuses llguidance's Lark (tried with 0.1.25, 0.1.29
+    and 0.2.8).
     """
     rules = [
         f"{name} ::= {alternatives}" for name, alternatives in list_rules(sentence, quote_gbnf)
@@ -39,7 +40,9 @@ def write_gbnf(sentence: str) -> str:
     return "\n".join(["root ::= o0", *rules]) + "\n"
 
 
-def list_rules(sentence: str, write_literal: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+def list_rules(
+    sentence: str, write_literal: Callable[[str], str], inside: bool = False
+) -> Iterator[tuple[str, str]]:
     """The names and alternatives of the rules, which both notations write alike.
 
     Rule `o3` is the rest of the answer from character 3 on, outside of a name, and `i3` inside of
@@ -51,7 +54,7 @@ def list_rules(sentence: str, write_literal: Callable[[str], str]) -> Iterator[t
         literal = write_literal(escape(character))
         following = position + 1
         yield f"o{position}", f'{literal} o{following} | "<" {literal} i{following}'
-        if position > 0:
+        if position > 0 or inside:
             yield f"i{position}", f"{literal} i{following} | CLOSE o{position}"
     end = len(sentence)
     yield f"o{end}", '""'

@@ -38,7 +38,8 @@ def check_same_results(folder: Path, other: Path) -> None:
         del content["settings"]
     assert metrics == other_metrics
     rows, other_rows = read_rows(folder), read_rows(other)
-    assert [row["answer"] for row in rows] == [row["answer"] for row in other_rows]
+    for name in ("answer", "tags"):
+        assert [row[name] for row in rows] == [row[name] for row in other_rows]
     assert list_confidences(rows) == pytest.approx(list_confidences(other_rows), abs=1e-3)
 
 

@@ -13,7 +13,8 @@ from ner.evaluation.confidence import (
     list_thresholds,
 )
 from ner.evaluation.predictions import retag
-from ner.evaluation.summary import compute_metrics
+from ner.evaluation.summary import compute_metrics, score_rows
+from ner.evaluation.tables import format_confidence
 from ner.text.tags import find_entities
 from tests.evaluation.rows import CONFIDENT, HAND_MADE, make_random_rows
 
@@ -100,12 +101,42 @@ def test_the_curve_says_what_a_threshold_does():
         filtered = compute_metrics(retagged, step["threshold"], rows)
         assert filtered["predicted_entities"] == step["entities"]
         assert filtered["min_confidence"] == step["threshold"]
+        left_out = metrics["predicted_entities"] - step["entities"]
+        assert filtered["unsure_entities"] == left_out
         assert filtered["confidence"] == confidence
         for name, figure in filtered["scores"]["seqeval"].items():
             assert figure["value"] == pytest.approx(step[name])
         unsure = filtered["budget"]["predicted"]["unsure"]
         further = metrics["budget"]["further"]["total"] - filtered["budget"]["further"]["total"]
-        assert unsure + further == metrics["predicted_entities"] - step["entities"]
+        assert unsure + further == left_out
+
+
+WORDS = {
+    "id": 0,
+    "tokens": ["부산김구는", "왔다"],
+    "gold": ["B-PS", "O"],
+    "answer": "<부산:LC><김구:PS>는<왔다:QT>",
+    "stopped": True,
+    "pieces": [[7, -1.0], [14, -0.1], [22, -3.0]],  # a token for each mark
+}
+
+
+def test_words_with_two_mentions_count_once():
+    """The word goes to its first mention, although the second one is right."""
+    settings = {"prompt": "marked"}
+    (row,) = complete = retag([WORDS], settings)
+    assert row["tags"] == ["B-LC", "B-QT"]
+    curve = describe_confidence(complete)["curve"]
+    assert [(step["entities"], step["f1"]) for step in curve] == [(2, 0), (2, 0), (1, 0)]
+
+    # The threshold leaves out both entities and so frees the word for the second mention.
+    (row,), metrics = score_rows(complete, settings, 0.5)
+    assert row["tags"] == ["B-PS", "O"]
+    assert (metrics["predicted_entities"], metrics["unsure_entities"]) == (1, 2)
+    assert "2 of 2 entities are below 0.5 and left out" in format_confidence(metrics)
+    # And here it leaves out one.
+    _, metrics = score_rows(complete, settings, 0.1)
+    assert (metrics["predicted_entities"], metrics["unsure_entities"]) == (1, 1)
 
 
 def test_figures_do_not_depend_on_the_order():

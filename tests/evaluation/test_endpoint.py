@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -171,8 +172,8 @@ def test_server_that_refuses_grammars(server, tmp_path):
     done = evaluate_endpoint(server.url, tmp_path, "--prompt", "marked", "--constrain")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        f"error: {server.url}: stand-in refuses a request with a grammar (status 400: Invalid "
-        "grammar specification. Bearer …). Leave out --constrain, or start vLLM with a backend "
+        f"error: {server.url}: no answer from stand-in (status 400: Invalid grammar specification. "
+        "Bearer …). It may refuse the grammar. Leave out --constrain, or start vLLM with a backend "
         "that takes grammars: --structured-outputs-config.backend auto"
     )
     assert KEY not in done.stdout + done.stderr
@@ -192,13 +193,19 @@ def test_server_that_does_not_answer(tmp_path, monkeypatch):
 
 
 class FailingClient:
-    """A client whose first requests fail."""
+    """A client whose first requests fail. `requests` holds the settings of each."""
 
     def __init__(self, *errors: Exception):
         self.errors = list(errors)
+        self.requests: list[dict] = []
 
     def chat_completion(self, *arguments, **settings):
-        raise self.errors.pop(0)
+        self.requests.append(settings)
+        if self.errors:
+            raise self.errors.pop(0)
+        message = {"role": "assistant", "content": "봄"}
+        choice = {"finish_reason": "stop", "message": message}
+        return ChatCompletionOutput.parse_obj_as_instance({"choices": [choice]})
 
 
 def make_status_error(status: int, text: str = "") -> Exception:
@@ -225,13 +232,56 @@ def test_failing_server_is_asked_five_times(pauses):
     assert recognizer.client.errors == []
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+@pytest.mark.parametrize("status", [401, 403, 404])
 def test_permanent_error_is_not_repeated(pauses, status):
     recognizer = EndpointRecognizer(NOWHERE, "stand-in", "basic")
     recognizer.client = FailingClient(make_status_error(status))
     with pytest.raises(InputError, match=rf"\(status {status}\)"):
         list(recognizer.answer({0: "봄"}))
     assert pauses == []
+
+
+@pytest.mark.parametrize("constrain", [False, True])
+@pytest.mark.parametrize("status", [400, 422])
+def test_server_that_refuses_logprobs_is_asked_without_them(pauses, status, constrain):
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked", constrain=constrain)
+    recognizer.client = FailingClient(make_status_error(status))
+    for sentence in ("봄", "이"):
+        assert list(recognizer.answer({0: sentence})) == [Answer(0, "봄", True)]
+    requests = recognizer.client.requests
+    assert [request["logprobs"] for request in requests] == [True, None, None]
+    assert all((request["extra_body"] is not None) == constrain for request in requests)
+    assert pauses == []
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_server_that_refuses_every_request_is_asked_twice(pauses, status):
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked")
+    errors = [make_status_error(status, f'{{"message": "{text}"}}') for text in ("one", "two")]
+    recognizer.client = FailingClient(*errors)
+    message = rf"no answer from stand-in \(status {status}: two\)\. Check that the address"
+    with pytest.raises(InputError, match=message):
+        list(recognizer.answer({0: "봄"}))
+    assert pauses == []
+
+
+def test_busy_server_is_still_asked_for_logprobs(pauses):
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked")
+    recognizer.client = FailingClient(make_status_error(503), make_status_error(500))
+    list(recognizer.answer({0: "봄"}))
+    assert all(request["logprobs"] for request in recognizer.client.requests)
+
+
+def test_missing_logprobs_stop_the_run_at_once_if_required(monkeypatch):
+    recognizer = EndpointRecognizer(
+        NOWHERE, "stand-in", "marked", concurrency=1, require_logprobs=True
+    )
+    recognizer.client = FailingClient()
+    build = endpoint.build_prompt
+    monkeypatch.setattr(endpoint, "build_prompt", lambda *texts: time.sleep(0.02) or build(*texts))
+    with pytest.raises(InputError, match=r"stand-in gives no probabilities .*--min_confidence"):
+        list(recognizer.answer(dict.fromkeys(range(50), "봄")))
+    assert len(recognizer.client.requests) < 25
 
 
 @pytest.mark.parametrize(
@@ -254,13 +304,8 @@ def test_refused_grammar_is_explained(pauses, status, text, reason):
     recognizer.client = FailingClient(*[make_status_error(status, text)] * 5)
     with pytest.raises(InputError) as stop:
         list(recognizer.answer({0: "봄"}))
-    assert f"refuses a request with a grammar ({reason}). Leave out --constrain" in str(stop.value)
-
-
-def test_other_refusals_quote_the_server():
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked")
-    error = make_status_error(400, '{"error": {"message": "no logprobs"}}')
-    assert "no answer from stand-in (status 400: no logprobs)." in str(recognizer.explain(error))
+    explanation = f"no answer from stand-in ({reason}). It may refuse the grammar. Leave out"
+    assert explanation in str(stop.value)
 
 
 class ReplyingClient:
@@ -279,6 +324,7 @@ class ReplyingClient:
         ({}, None),
         ({"logprobs": None}, None),
         ({"logprobs": {"content": None}}, None),
+        ({"logprobs": {"content": []}}, None),
         ({"logprobs": {"tokens": ["봄"], "token_logprobs": [-0.5]}}, None),
         ({"logprobs": {"content": [{"token": "봄", "logprob": -0.5}]}}, [(1, -0.5)]),
     ],
@@ -289,6 +335,15 @@ def test_probabilities_are_optional(logprobs, pieces):
     recognizer.client = ReplyingClient(finish_reason="stop", message=message, **logprobs)
     [answer] = recognizer.answer({7: "봄"})
     assert answer == Answer(7, "봄", True, pieces)
+
+
+def test_empty_answer_has_no_tokens():
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked", require_logprobs=True)
+    message = {"role": "assistant", "content": None}
+    recognizer.client = ReplyingClient(
+        finish_reason="stop", message=message, logprobs={"content": []}
+    )
+    assert list(recognizer.answer({7: "봄"})) == [Answer(7, "", True, [])]
 
 
 def describe_bytes(*tokens: bytes) -> list[dict]:
@@ -311,7 +366,11 @@ EMOJI = "😀".encode()  # four bytes
         ("봄", [{"token": "", "bytes": []}, {"token": "봄", "bytes": list(BOM)}], [0, 1]),
         ("봄이", [{"token": "봄", "bytes": None}, {"token": "이"}], [1, 2]),
         ("봄", [*describe_bytes(BOM), {"token": "[|endofturn|]", "bytes": None}], [1]),
-        ("봄", describe_bytes(BOM, BOM[:2]), [1]),  # stopped at the limit
+        # Stopped at the limit.
+        ("봄", describe_bytes(BOM, BOM[:2]), [1]),
+        ("이봄", describe_bytes("이".encode(), BOM + EMOJI[:3]), [1, 2]),
+        ("봄\ufffd", describe_bytes(BOM, BOM[:1], BOM[1:2]), [1, 1, 1]),
+        ("\ufffd", describe_bytes(EMOJI[:3]), [0]),
         ("", [{"token": "[|endofturn|]"}], []),
         ("봄", [{"token": "\ufffd", "bytes": [239, 191, 189]}] * 3, None),
         ("봄", describe_bytes(BOM[:2]), None),

@@ -190,4 +190,5 @@ def test_marked_answers_are_on_the_card(folder):
     assert "repeats it with the names in it marked" in text
     assert "    <손흥민:PS>은 <춘천:LC>에서 태어났다." in text
     assert SYSTEM_PROMPTS["marked"] in text
+    assert "By default, the project allows exact copies only. At the token limit" in text
     assert "JSON" not in text

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ner.text.answers import Piece
-from ner.text.confidence import choose_threshold, measure_confidence
+from ner.text.confidence import choose_threshold, list_confidences, measure_confidence
+from ner.text.conversion import tag_answer
 
 # The tokens "ab", "cde" and "f", with the probabilities 0.5, 0.8 and 0.9.
 PIECES = [Piece(2, math.log(0.5)), Piece(5, math.log(0.8)), Piece(6, math.log(0.9))]
@@ -59,6 +60,35 @@ def test_confidence_by_brute_force(tokens, start, length):
     confidence = measure_confidence(pieces, start, start + length)
     assert confidence == pytest.approx(expected)
     assert 0 <= confidence <= 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "gold", "expected"),
+    [
+        (list("김구부산서 부산"), [("LC", 2, 4)], [(0.5, False), (0.8, True), (0.8, False)]),
+        (["김구", "부산서 ", "부산"], [("LC", 2, 3)], [(0.5, False), (0.8, False), (0.8, True)]),
+        (["김구부산서 ", "부산"], [("PS", 0, 1)], [(0.5, True), (0.8, False)]),
+        (["김구부산서 ", "부산"], [("LC", 0, 1)], [(0.5, False), (0.8, False)]),
+    ],
+)
+def test_confidence_of_tagged_entities(tokens, gold, expected):
+    """Tokens are characters or words. A word of two names is tagged with the first one alone.
+
+    The answer lists 부산 once, and it occurs twice.
+    """
+    answer = '{"LC": ["부산"], "PS": ["김구"]}'
+    pieces = [Piece(11, math.log(0.8)), Piece(len(answer), math.log(0.5))]
+    tags, diagnosis = tag_answer(answer, tokens, "json", pieces)
+    assert list_confidences(tags, diagnosis, tokens, gold) == expected
+
+
+def test_a_name_that_lost_its_first_word_is_tagged_on_the_rest():
+    answer = "<김구:PS><부산 시:LC>는"
+    pieces = [Piece(7, math.log(0.5)), Piece(len(answer), math.log(0.8))]
+    tokens = ["김구부산 ", "시는"]
+    tags, diagnosis = tag_answer(answer, tokens, "marked", pieces)
+    assert tags == ["B-PS", "B-LC"]
+    assert list_confidences(tags, diagnosis, tokens, [("LC", 1, 2)]) == [(0.5, False), (0.8, True)]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,86 @@
+"""Flags of scripts that ask a model on this machine."""
+
+import argparse
+
+from ner.cli import non_negative_int, positive_int
+from ner.model.names import ADAPTER, EXAONE
+from ner.text.klue import KLUE
+from ner.text.prompts import SYSTEM_PROMPTS
+
+
+def parse_batch_size(text: str) -> int | None:
+    return None if text == "auto" else positive_int(text)
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--adapter",
+        default=ADAPTER,
+        metavar="ID_OR_FOLDER",
+        help="local folder or hub id ([OWNER/]NAME[@REVISION]), or none for the base model alone",
+    )
+    model.add_argument(
+        "--model",
+        metavar="ID_OR_FOLDER",
+        help=f"base model (default: the adapter's own, or {EXAONE})",
+    )
+    model.add_argument(
+        "--revision", metavar="REV", help="the base's commit on the hub (default: the adapter's)"
+    )
+    model.add_argument(
+        "--precision",
+        choices=["nf4", "bfloat16", "float32"],
+        default="nf4",
+        help="precision of the base model, preferably that of training",
+    )
+    model.add_argument(
+        "--prompt",
+        choices=SYSTEM_PROMPTS,
+        help="system prompt (default: the adapter's own, or basic if unknown)",
+    )
+    model.add_argument(
+        "--max_new_tokens",
+        type=positive_int,
+        metavar="N",
+        help="limit of an answer (default: twice the longest training answer, or 512)",
+    )
+    model.add_argument(
+        "--batch_size",
+        type=parse_batch_size,
+        default="auto",
+        metavar="N",
+        help="sentences at a time, halved if memory runs out (default: auto, 64 on CUDA, 16 on a "
+        "CPU)",
+    )
+    model.add_argument(
+        "--constrain",
+        action=argparse.BooleanOptionalAction,
+        help="only allow exact copies of the sentence in marked answers (default: yes on this "
+        "machine, no on a server)",
+    )
+    model.add_argument(
+        "--draft",
+        type=non_negative_int,
+        metavar="N",
+        help="tokens of the sentence to draft for each call of the model in marked answers, 0 for "
+        "none (default: by device)",
+    )
+
+
+def add_sentence_flags(parser: argparse.ArgumentParser):
+    """Add the flags that choose sentences. Returns their group."""
+    data = parser.add_argument_group("sentences")
+    data.add_argument(
+        "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
+    )
+    data.add_argument("--split", default="validation", help="split to draw from")
+    data.add_argument(
+        "--num_samples",
+        type=positive_int,
+        default=100,
+        metavar="N",
+        help="sentences to draw; a smaller split is used whole",
+    )
+    data.add_argument("--seed", type=int, default=42, help="seed of the draw")
+    return data
