@@ -128,13 +128,17 @@ def test_bad_places_and_limits_are_reported_before_a_model_loads(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="reports a missing GPU")
 @pytest.mark.usefixtures("no_model")
-def test_large_model_without_a_gpu_is_reported_before_it_loads(stand_in, chats_file, tmp_path):
+def test_large_model_without_a_gpu_is_reported_before_it_loads(
+    stand_in, chats_file, tmp_path, monkeypatch
+):
+    """On a machine with 4 GB of memory."""
+    monkeypatch.setattr("ner.model.device.measure_ram", lambda: 4e9)
     large = tmp_path / "EXAONE-large"
     shutil.copytree(stand_in, large)
     config = json.loads((large / "config.json").read_text())
     config |= {"hidden_size": 4096, "intermediate_size": 14336, "num_layers": 32, "head_dim": 128}
     (large / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="needs a CUDA GPU"):
+    with pytest.raises(InputError, match=r"finds no GPU.*this machine has 4 GB"):
         train.main(build_command(large, chats_file, tmp_path))
 
 

@@ -18,7 +18,7 @@ WINDOW = 300
 
 
 def choose_draft() -> int:
-    """How many tokens of the copy to draft: 8 on a GPU is a guess, 4 on a CPU was measured."""
+    """How many tokens of the copy to draft: both numbers are first guesses."""
     return 8 if torch.cuda.is_available() else 4
 
 
