@@ -26,7 +26,7 @@ from ner.files import check_writable
 from ner.model.adapter import check_adapter, find_adapter, read_min_confidence, read_prompt_name
 from ner.text.conversion import tag_answer
 from ner.text.notation import mark_entities
-from ner.text.prompts import SYSTEM_PROMPTS, get_answer_kind
+from ner.text.prompts import SYSTEM_PROMPTS, check_marked, get_answer_kind
 
 if TYPE_CHECKING:
     from ner.evaluation.answering import Recognizer
@@ -129,10 +129,8 @@ def build_recognizer(args: argparse.Namespace) -> "Recognizer":
 def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "LocalRecognizer":
     adapter = find_adapter(args.adapter)
     prompt = choose_prompt(args.prompt, adapter)
-    if args.draft and get_answer_kind(prompt) != "marked":
-        raise InputError(
-            f"--draft is for marked answers, but the prompt {prompt} asks for JSON. Leave it out"
-        )
+    if args.draft:
+        check_marked(prompt, "--draft")
     # Imported after the adapter is found: PyTorch and PEFT take seconds.
     from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
 

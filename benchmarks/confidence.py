@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import evaluate_hub
 from ner.cli import InputError, build_parser, run_script
-from ner.text.confidence import select_logprobs
+from ner.text.confidence import find_mentions, select_logprobs
 from ner.text.prompts import get_answer_kind
 
 if TYPE_CHECKING:
@@ -62,20 +62,18 @@ def list_entities(rows: list[dict]) -> list[tuple[list[float], bool]]:
 
     An occurrence that the answer does not list has those of the first mention with its text.
     """
-    from ner.evaluation.budget import classify_sentence  # takes a second
+    from ner.evaluation.counts import list_entities as list_gold  # takes a second
 
     entities = []
     for row in rows:
-        classified = classify_sentence(row)
+        gold, diagnosis = list_gold(row["gold"]), row["diagnosis"]
         spans = {
             (mention["label"], mention["text"]): mention["answer_span"]
-            for mention in reversed(classified["mentions"])
+            for mention in reversed(diagnosis["mentions"])
         }
-        for entity in classified["mentions"] + classified["further"]:
-            if "start" in entity:
-                span = entity.get("answer_span") or spans[entity["label"], entity["text"]]
-                logprobs = select_logprobs(row["pieces"], *span)
-                entities.append((logprobs, entity["verdict"] == "right"))
+        for entity, mention in find_mentions(row["tags"], diagnosis, row["tokens"]):
+            span = mention.get("answer_span") or spans[mention["label"], mention["text"]]
+            entities.append((select_logprobs(row["pieces"], *span), entity in gold))
     return entities
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import KLUE_COPY, MEMORIZE, ROOT, SAMPLE
+from tests.helpers import KLUE_COPY, ROOT, SAMPLE, train_until_memorized
 
 # The hub's client reads these when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -36,17 +36,8 @@ def chats_file(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def adapter(stand_in, chats_file, tmp_path_factory) -> Path:
     """An adapter that train.py trained in 4-bit until it memorized those sentences."""
-    import train
-
     folder = tmp_path_factory.mktemp("trained") / "EXAONE-adapter"
-    train.main(
-        [
-            *("--model", str(stand_in), "--data", str(chats_file)),
-            *("--output_dir", str(folder), "--checkpoint_dir", str(folder.parent / "results")),
-            *MEMORIZE,
-        ]
-    )
-    return folder
+    return train_until_memorized(stand_in, chats_file, folder)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from ner.cli import InputError
 from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer, Piece
 from ner.text.grammar import write_gbnf
-from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, check_constrain
+from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, check_marked
 
 PAUSES = (1, 2, 4, 8)  # seconds before another try
 PERMANENT = (400, 401, 403, 404, 422)  # another try would not help
@@ -46,7 +46,7 @@ class EndpointRecognizer:
         require_logprobs: bool = False,
     ):
         if constrain:
-            check_constrain(prompt)
+            check_marked(prompt, "--constrain")
         self.url, self.model, self.concurrency = url, model, concurrency
         self.prompt, self.constrain = prompt, constrain
         self.require_logprobs = require_logprobs

@@ -23,7 +23,7 @@ from ner.text.corpus import get_id2label, load_split
 from ner.text.prompts import (
     SYSTEM_PROMPTS,
     build_prompt,
-    check_constrain,
+    check_marked,
     get_answer_kind,
 )
 
@@ -58,9 +58,10 @@ class LocalRecognizer:
         self.base, self.precision = base, precision
         self.adapter, self.adapter_name = adapter, adapter_name
         self.prompt = prompt
-        self.copies = get_answer_kind(prompt) == "marked"
+        kind = get_answer_kind(prompt)
+        self.copies = kind == "marked"
         if constrain:
-            check_constrain(prompt)
+            check_marked(prompt, "--constrain")
         self.constrain = self.copies if constrain is None else constrain
         self.draft = choose_draft() if draft is None else draft
         self.batch_size = batch_size or (64 if torch.cuda.is_available() else 16)
@@ -69,9 +70,7 @@ class LocalRecognizer:
         working_bytes = 1e9 + 0.2e9 * min(self.batch_size, 16)
         check_device(base.name, build_empty(load_config(base)), precision, working_bytes)
         self.tokenizer = load_tokenizer(base)
-        self.max_new_tokens = max_new_tokens or choose_max_new_tokens(
-            self.tokenizer, dataset, get_answer_kind(prompt)
-        )
+        self.max_new_tokens = max_new_tokens or choose_max_new_tokens(self.tokenizer, dataset, kind)
 
     @property
     def settings(self) -> dict:

@@ -39,15 +39,29 @@ def list_confidences(
     """The confidence of each entity in `tags`, and whether it is one of `gold`.
 
     `tags` and `diagnosis` are those of `tag_answer`, with confidences. `gold` are (label, first
-    token, token after the last). If mentions share a token, only the first may be in the tags.
+    token, token after the last).
+    """
+    return [
+        (mention["confidence"], entity in gold)
+        for entity, mention in find_mentions(tags, diagnosis, tokens)
+    ]
+
+
+def find_mentions(
+    tags: Sequence[str], diagnosis: dict, tokens: Sequence[str]
+) -> list[tuple[tuple[str, int, int], dict]]:
+    """Each entity in `tags`, and the mention or further occurrence that tagged it.
+
+    Entities are (label, first token, token after the last). If mentions share a token, only the
+    first may be in the tags.
     """
     token_of_character = map_characters(tokens)
-    placed = [entity for entity in diagnosis["mentions"] if "start" in entity]
-    confidences: dict[int, float] = {}  # by token
-    for entity in sorted(placed + diagnosis["further"], key=lambda entity: entity["start"]):
-        for token in token_of_character[entity["start"] : entity["end"]]:
-            confidences.setdefault(token, entity["confidence"])
-    return [(confidences[entity[1]], entity in gold) for entity in find_entities(tags)]
+    placed = [mention for mention in diagnosis["mentions"] if "start" in mention]
+    mentions: dict[int, dict] = {}  # by token
+    for mention in sorted(placed + diagnosis["further"], key=lambda mention: mention["start"]):
+        for token in token_of_character[mention["start"] : mention["end"]]:
+            mentions.setdefault(token, mention)
+    return [(entity, mentions[entity[1]]) for entity in find_entities(tags)]
 
 
 def choose_threshold(entities: Sequence[tuple[float, bool]], gold: int) -> float:

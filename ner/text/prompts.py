@@ -41,12 +41,15 @@ def get_answer_kind(prompt: str | None) -> str:
     return "marked" if prompt == "marked" else "json"
 
 
-def check_constrain(prompt: str) -> None:
-    """Check that answers to a system prompt of this name can be constrained. Raises InputError."""
+def check_marked(prompt: str, flag: str) -> None:
+    """Check that a system prompt of this name asks for marked answers, which `flag` is for.
+
+    Raises InputError.
+    """
     if get_answer_kind(prompt) != "marked":
         raise InputError(
-            f"--constrain is for marked answers, but the prompt {prompt} asks for JSON. Add "
-            "--prompt marked if the model was trained with it, or leave out --constrain"
+            f"{flag} is for marked answers, but the prompt {prompt} asks for JSON. Add --prompt "
+            f"marked if the model was trained with it, or leave out {flag}"
         )
 
 

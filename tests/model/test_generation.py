@@ -17,6 +17,13 @@ def collect(generator, prompts, prefix, batch_size, max_new_tokens) -> list[str]
     return [answer.text for answer in sorted(answers)]
 
 
+def build_copying(generator, draft: int) -> AnswerGenerator:
+    """A generator with the same model whose copies are drafted and enforced."""
+    return AnswerGenerator(
+        generator.model, generator.tokenizer, generator.end_tokens, draft, constrain=True
+    )
+
+
 def test_prefix_is_shared_by_all_prompts_and_none_of_them_whole():
     assert find_shared_prefix([[1, 2, 3], [1, 2, 4, 5]]) == [1, 2]
     assert find_shared_prefix([[1, 2], [1, 2, 3]]) == [1]
@@ -131,9 +138,7 @@ def test_batch_that_does_not_fit_is_halved(generator, prompts, monkeypatch, caps
 
 def test_batch_that_runs_out_of_memory_late_goes_on_where_it_stood(generator, prompts, monkeypatch):
     """With copies that are drafted and enforced."""
-    copying = AnswerGenerator(
-        generator.model, generator.tokenizer, generator.end_tokens, 4, constrain=True
-    )
+    copying = build_copying(generator, 4)
     sentences = {index: f"가나다라마바사 {index}" for index in range(4)}
     few = {index: prompts[index] for index in sentences}
     expected = sorted(copying.generate(few, [], 4, 100, sentences))
@@ -211,18 +216,14 @@ def test_drafts_do_not_disturb_a_sliding_window(generator, recognizer, prompts):
 
 def test_json_and_marked_answers_in_one_batch(generator, prompts):
     """Only the sentence that is given is copied. The other answer stays what it was."""
-    copying = AnswerGenerator(
-        generator.model, generator.tokenizer, generator.end_tokens, 4, constrain=True
-    )
+    copying = build_copying(generator, 4)
     free, copied = sorted(copying.generate({0: prompts[0], 1: prompts[1]}, [], 2, 100, {1: "봄이"}))
     assert free.text == collect(generator, prompts[:1], [], 1, 100)[0]
     assert read_marked(copied.text, "봄이")[0]["read"] == "copied"
 
 
 def test_limit_within_a_draft(generator, prompts):
-    copying = AnswerGenerator(
-        generator.model, generator.tokenizer, generator.end_tokens, 8, constrain=True
-    )
+    copying = build_copying(generator, 8)
     sentence = {0: "가나다라마바사아자차카타파하"}
     [whole] = copying.generate({0: prompts[0]}, [], 1, 100, sentence)
     for limit in (1, 2, 5):
