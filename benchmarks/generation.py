@@ -2,8 +2,7 @@
 
 Answers the same sentences in batches that share a prefix, and the first few of them one at a time,
 as the post did. Marked answers are generated with several numbers of drafted tokens. Loads each
-adapter and its model as evaluate_hub.py does and writes no file. Prints a table and the cost of
-the grammar that marked answers follow:
+adapter and its model as evaluate_hub.py does, writes no file, and prints a table:
 
     python -m benchmarks.generation --model MODEL --adapter ADAPTER --num_samples 64
     python -m benchmarks.generation --model MODEL --adapter ADAPTER --marked_adapter MARKED_ADAPTER
@@ -22,7 +21,7 @@ from ner.cli import InputError, build_parser, non_negative_int, positive_int, ru
 from ner.evaluation.flags import add_model_flags, add_sentence_flags
 
 if TYPE_CHECKING:
-    from benchmarks.generation_run import CountingGenerator, Timing
+    from benchmarks.generation_run import Timing
     from ner.evaluation.recognizer import LocalRecognizer
     from ner.text.answers import Answer
 
@@ -117,7 +116,7 @@ def print_header(batch_size: int) -> None:
 def measure_answers(
     recognizer: "LocalRecognizer", sentences: dict[int, str], drafts: list[int], single: int
 ) -> str:
-    """Print an adapter's rows of the table. Returns a note about its prefix and its grammar."""
+    """Print an adapter's rows of the table. Returns a note about its prefix and its masks."""
     from benchmarks.generation_run import load_generator, time_answers
 
     generator = load_generator(recognizer)
@@ -133,7 +132,9 @@ def measure_answers(
         masks.append(batched.masks)
     note = f"{name}: the prompts share {len(recognizer.find_prefix([]))} tokens."
     if recognizer.constrain:
-        note += " " + describe_grammar(generator, list(sentences.values()), fmean(masks))
+        note += (
+            f" {fmean(masks):.2f} masks per sentence, one wherever the first choice is not allowed."
+        )
     return note
 
 
@@ -157,20 +158,6 @@ def count_differences(answers: list["Answer"], others: list["Answer"]) -> str:
     """How many answers have another text or end. The last digits of probabilities may differ."""
     pairs = zip(answers, others, strict=True)
     return f"{sum(one[:3] != other[:3] for one, other in pairs)} of {len(answers)}"
-
-
-def describe_grammar(generator: "CountingGenerator", sentences: list[str], masks: float) -> str:
-    """What the grammar costs. `masks` are those that were needed, per sentence."""
-    from benchmarks.generation_run import time_grammar
-
-    rules = generator.rules
-    cost = time_grammar(rules, sentences[:64], generator.model.device)
-    return (
-        f"Grammar, with a vocabulary of {rules.grammar_tokenizer.vocab_size:,}: "
-        f"{cost.build:.2f} ms to build a sentence's, {cost.follow:.3f} ms to follow a token, "
-        f"{cost.mask:.3f} ms to compute a mask ({64 * cost.mask:.1f} ms for 64 sentences). "
-        f"Masks per sentence: {masks:.2f}, one wherever the first choice is not allowed."
-    )
 
 
 if __name__ == "__main__":

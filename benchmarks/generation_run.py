@@ -1,4 +1,4 @@
-"""Count and time the answers of benchmarks/generation.py, and time their grammars."""
+"""Count and time the answers of benchmarks/generation.py."""
 
 import time
 from typing import NamedTuple
@@ -6,10 +6,9 @@ from typing import NamedTuple
 import torch
 
 from ner.evaluation.recognizer import LocalRecognizer
-from ner.model.copying import Copy, CopyRules
+from ner.model.copying import Copy
 from ner.model.generation import AnswerGenerator, PartialAnswer
 from ner.text.answers import Answer
-from ner.text.notation import escape
 
 
 class CountingCopy(Copy):
@@ -51,14 +50,6 @@ class Timing(NamedTuple):
     speed: float  # sentences per second
 
 
-class GrammarTiming(NamedTuple):
-    """Milliseconds of each part of a grammar."""
-
-    build: float  # once per sentence
-    follow: float  # per token: check it and go on with it
-    mask: float  # per token that is not allowed: find the best that is
-
-
 def load_generator(recognizer: LocalRecognizer) -> CountingGenerator:
     """Load the weights, and answer a sentence so that nothing else is left to load."""
     loaded = recognizer.load_generator()
@@ -91,27 +82,3 @@ def time_answers(
     seconds = time.perf_counter() - start
     count = len(sentences)
     return Timing(answers, generator.calls / count, generator.masks / count, count / seconds)
-
-
-def time_grammar(rules: CopyRules, sentences: list[str], device: torch.device) -> GrammarTiming:
-    """Average over the tokens of the sentences, copied without names."""
-    logits = torch.zeros(rules.grammar_tokenizer.vocab_size, device=device)
-    start = time.perf_counter()
-    copies = [Copy(rules, sentence) for sentence in sentences]
-    for copy in copies:
-        copy.prepare()
-    build = time.perf_counter() - start
-
-    mask = follow = 0.0
-    count = 0
-    for copy in copies:
-        for token in rules.encode(escape(copy.sentence)):
-            start = time.perf_counter()
-            copy.choose(logits)
-            between = time.perf_counter()
-            assert copy.allows(token)
-            copy.add(token)
-            mask += between - start
-            follow += time.perf_counter() - between
-            count += 1
-    return GrammarTiming(1e3 * build / len(copies), 1e3 * follow / count, 1e3 * mask / count)

@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 from statistics import fmean
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +12,6 @@ from ner.cli import InputError
 from ner.evaluation.answering import draw_rows
 from ner.evaluation.recognizer import LocalRecognizer
 from ner.model.adapter import RECORD
-from ner.model.copying import Copy
 from ner.model.hub import Base
 from tests.helpers import SAMPLE
 
@@ -86,7 +84,7 @@ def test_table(adapter, marked_adapter, generator, prompts, recognizer, sentence
     prefix = len(recognizer.find_prefix([]))
     assert "5 sentences, 3 of them one at a time. Precision float32" in notes
     assert f"JSON: the prompts share {prefix} tokens.\n" in notes
-    assert "Masks per sentence: " in notes
+    assert "masks per sentence" in notes
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
@@ -127,44 +125,19 @@ def test_first_tokens_counted_by_hand(marked_adapter, stand_in, sentences):
     assert timings[1, True].masks == len(wrong) / 5
 
 
-def test_cost_of_a_grammar(marked_adapter, stand_in, monkeypatch):
-    """With a clock that goes on only when a part of the grammar is used.
-
-    The grammar must allow the copies, also of characters that the notation escapes.
-    """
-    clock = [0.0]
-
-    def slow_down(name: str, seconds: float) -> None:
-        method = getattr(Copy, name)
-
-        def use(*arguments):
-            clock[0] += seconds
-            return method(*arguments)
-
-        monkeypatch.setattr(Copy, name, use)
-
-    for name, seconds in [("prepare", 0.5), ("choose", 0.03), ("allows", 0.001), ("add", 0.003)]:
-        slow_down(name, seconds)
-    generator = generation_run.load_generator(build_recognizer(marked_adapter, stand_in, 1))
-    monkeypatch.setattr(generation_run, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    texts = ["<김\\하늘>은 뷁", "봄"]
-    cost = generation_run.time_grammar(generator.rules, texts, generator.model.device)
-    assert cost == pytest.approx((500, 4, 30))  # build, follow, mask
-
-
 def test_an_adapter_alone(adapter, capsys):
     """Also one with marked answers. Then these are the only rows."""
     flags = ["--adapter", str(adapter), *FLAGS, "--num_samples", "2", "--max_new_tokens", "20"]
     generation.main(flags)
     rows, notes = read_table(capsys)
     assert [row[:2] for row in rows] == [["JSON", "0"]]
-    assert "Grammar" not in notes
+    assert "masks" not in notes
 
     generation.main([*flags, "--prompt", "marked", "--no-constrain", "--draft", "8", "4"])
     rows, notes = read_table(capsys)
     assert [row[:2] for row in rows] == [["marked", "4"], ["marked", "8"]]
     assert [row[6:] for row in rows] == [["", "0 of 2"]] * 2
-    assert "Grammar" not in notes
+    assert "masks" not in notes
 
 
 def test_marked_adapter_that_answers_in_json(adapter):

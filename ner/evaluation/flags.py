@@ -4,6 +4,7 @@ import argparse
 
 from ner.cli import non_negative_int, positive_int
 from ner.model.names import ADAPTER, EXAONE
+from ner.text.continuation import DRAFT
 from ner.text.klue import KLUE
 from ner.text.prompts import SYSTEM_PROMPTS
 
@@ -64,7 +65,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         type=non_negative_int,
         metavar="N",
         help="tokens of the sentence to draft for each call of the model in marked answers, 0 for "
-        "none (default: by device)",
+        f"none (default: {DRAFT})",
     )
 
 

@@ -8,7 +8,6 @@ from transformers import PreTrainedTokenizerBase
 
 from ner.cli import InputError
 from ner.model.adapter import read_adapter_config
-from ner.model.copying import choose_draft
 from ner.model.device import check_device
 from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.hub import Base, download_base, find_base
@@ -18,6 +17,7 @@ from ner.model.names import EXAONE
 from ner.model.tensors import hash_adapter
 from ner.model.tokenizer import encode_prompt, find_end_tokens, load_tokenizer
 from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer
+from ner.text.continuation import DRAFT
 from ner.text.conversion import write_gold_answer
 from ner.text.corpus import get_id2label, load_split
 from ner.text.prompts import (
@@ -63,7 +63,7 @@ class LocalRecognizer:
         if constrain:
             check_marked(prompt, "--constrain")
         self.constrain = self.copies if constrain is None else constrain
-        self.draft = choose_draft() if draft is None else draft
+        self.draft = DRAFT if draft is None else draft
         self.batch_size = batch_size or (64 if torch.cuda.is_available() else 16)
         # A batch's keys and values: 0.13 GB per sentence of 1,024 tokens in EXAONE 3. A batch that
         # does not fit is halved, so a small one is enough to begin with.

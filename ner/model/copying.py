@@ -17,11 +17,6 @@ CHARACTERS_PER_TOKEN = 8  # more than a token of Korean has
 WINDOW = 300
 
 
-def choose_draft() -> int:
-    """How many tokens of the copy to draft: both numbers are first guesses."""
-    return 8 if torch.cuda.is_available() else 4
-
-
 class CopyRules:
     """How answers copy their sentences.
 

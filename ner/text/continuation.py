@@ -9,6 +9,7 @@ from ner.text.notation import CHARACTER, ESCAPED, escape
 
 # A name that is open, with the colon and the beginning of its label.
 OPEN_LABEL = re.compile(rf"<(?:{CHARACTER})+:(?P<label>[A-Z]*)\Z")
+DRAFT = 8  # tokens of the copy to draft for a call of the model. See docs/measurements.md
 TAILS = (8, 4, 2)  # characters of a poor copy that are looked for in the sentence
 
 

@@ -11,11 +11,11 @@ from seqeval.metrics import f1_score
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from ner.files import read_json, replace_folder, write_atomically
-from ner.model.copying import choose_draft
 from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.tokenizer import encode_prompt
 from ner.text.answers import Answer
 from ner.text.confidence import choose_threshold, list_confidences
+from ner.text.continuation import DRAFT
 from ner.text.conversion import tag_answer
 from ner.text.prompts import find_prompt, get_answer_kind
 from ner.text.tags import find_entities
@@ -84,9 +84,7 @@ class ScoreValidation(TrainerCallback):
             # gradient.
             if isinstance(module, Linear4bit):
                 module.train()
-        generator = AnswerGenerator(
-            model, self.tokenizer, self.end_tokens, choose_draft(), constrain=True
-        )
+        generator = AnswerGenerator(model, self.tokenizer, self.end_tokens, DRAFT, constrain=True)
         answers = generator.generate(
             dict(enumerate(self.prompts)),
             find_shared_prefix(self.prompts),
