@@ -1,10 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
+RUN := $(BIN)/python
 STAND_IN := rehearsal/EXAONE-stand-in
 ADAPTER := rehearsal/EXAONE-stand-in-KLUE-NER-LoRA
 MARKED_ADAPTER := rehearsal/EXAONE-stand-in-marked-LoRA
 
-.PHONY: install install-dev lint test rehearse bench clean
+.PHONY: install install-dev lint test rehearse gpu bench clean
 
 install: .venv/installed
 install-dev: .venv/installed-dev
@@ -33,25 +34,29 @@ test: install-dev
 rehearse: export HF_HUB_OFFLINE = 1
 rehearse: install
 	rm -rf rehearsal
-	$(BIN)/python -m tests.stand_in $(STAND_IN)
-	$(BIN)/python data_processing.py --dataset data/sample --num_samples 24 \
+	$(RUN) -m tests.stand_in $(STAND_IN)
+	$(RUN) data_processing.py --dataset data/sample --num_samples 24 \
 	    --output rehearsal/train.jsonl
-	$(BIN)/python train.py --model $(STAND_IN) --data rehearsal/train.jsonl \
+	$(RUN) train.py --model $(STAND_IN) --data rehearsal/train.jsonl \
 	    --output_dir $(ADAPTER) --checkpoint_dir rehearsal/results --batch_size 8 \
 	    --gradient_accumulation 2 --max_steps 120 --learning_rate 5e-3 --lr_scheduler constant \
 	    --logging_steps 20
-	$(BIN)/python upload_hub.py --adapter $(ADAPTER) --base_model nobody/EXAONE-stand-in --dry_run
-	$(BIN)/python evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train \
+	$(RUN) upload_hub.py --adapter $(ADAPTER) --base_model nobody/EXAONE-stand-in --dry_run
+	$(RUN) evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train \
 	    --num_samples 24 --output_dir rehearsal/evaluation --min_f1 0.99
 	# The same with marked answers, which are longer and take more steps.
-	$(BIN)/python data_processing.py --answer marked --dataset data/sample --num_samples 24 \
+	$(RUN) data_processing.py --answer marked --dataset data/sample --num_samples 24 \
 	    --output rehearsal/marked.jsonl
-	$(BIN)/python train.py --model $(STAND_IN) --data rehearsal/marked.jsonl \
+	$(RUN) train.py --model $(STAND_IN) --data rehearsal/marked.jsonl \
 	    --output_dir $(MARKED_ADAPTER) --checkpoint_dir rehearsal/marked-results --batch_size 8 \
 	    --gradient_accumulation 2 --max_steps 200 --learning_rate 5e-3 --lr_scheduler constant \
 	    --logging_steps 20
-	$(BIN)/python evaluate_hub.py --adapter $(MARKED_ADAPTER) --dataset data/sample \
+	$(RUN) evaluate_hub.py --adapter $(MARKED_ADAPTER) --dataset data/sample \
 	    --split train --num_samples 24 --output_dir rehearsal/marked-evaluation --min_f1 0.99
+
+# Everything on this machine's GPU, with a random EXAONE of the real size: 33 GB of disk.
+gpu: install
+	$(RUN) -m benchmarks.gpu
 
 # Training speed on this machine, with the post's settings and with ours.
 bench: install

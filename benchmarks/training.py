@@ -72,10 +72,10 @@ def main(argv: list[str] | None = None) -> None:
 def complete_inputs(args: argparse.Namespace, folder: Path) -> None:
     """Write a random model and the chats of data/sample to `folder`, unless flags name others."""
     if not args.model:
-        from benchmarks.training_run import write_random_exaone
+        from benchmarks.random_exaone import SMALL, write_random_exaone
 
         args.model = str(folder / "EXAONE-random")
-        write_random_exaone(Path(args.model))
+        write_random_exaone(Path(args.model), SMALL)
     if not args.data:
         from data_processing import preprocessing_data
 

@@ -4,39 +4,22 @@ import dataclasses
 import resource
 import time
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import TrainerCallback
 
 import train
-from ner.model.exaone import ExaoneConfig, ExaoneForCausalLM
 from ner.model.hub import Base
-from ner.model.loading import load_config, load_model
+from ner.model.loading import build_empty, load_config, load_model
 from ner.model.process import has_cuda
 from ner.model.tokenizer import find_end_tokens, load_tokenizer
 from ner.text.chats import load_chats
 from ner.training.encoding import IGNORED, encode_chats
+from ner.training.memory import estimate_memory, measure_lengths, measure_token_cost
 from ner.training.run import TrainingSettings, complete_settings
 from ner.training.trainer import ChatTrainer, EpochOrder, build_config, build_trainer, prepare_lora
-from tests.stand_in import build_tokenizer
-
-
-def write_random_exaone(folder: Path) -> None:
-    """Write a random EXAONE, large enough for its projections to take most of the time."""
-    tokenizer = build_tokenizer()
-    config = ExaoneConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=512,
-        intermediate_size=1792,
-        num_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    ExaoneForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 class Clock(TrainerCallback):
@@ -128,8 +111,18 @@ def measure(flags: list[str], watch: AbstractContextManager | None = None) -> di
         "tokens_per_second": tokens / seconds,
         "computed_per_token": computed / tokens,
         "under_loss": labeled / tokens,
+        "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "peak_bytes": find_peak_bytes(),
+        "plan_bytes": plan_bytes(settings, base, lora, dataset),
     }
+
+
+def plan_bytes(settings: TrainingSettings, base: Base, lora: LoraConfig, dataset: Dataset) -> float:
+    """The plan's memory for these settings and chats, without CUDA's own. PyTorch counts so too."""
+    config = load_config(base)
+    cost = measure_token_cost(config, lora, settings.precision)
+    parts = estimate_memory(build_empty(config), cost, settings, measure_lengths(dataset))
+    return sum(parts.values()) - parts["CUDA"]
 
 
 def find_peak_bytes() -> int:

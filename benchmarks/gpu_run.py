@@ -1,0 +1,144 @@
+"""The steps of benchmarks/gpu.py."""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from peft import get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+
+import train
+from benchmarks.generation_run import load_generator, time_answers
+from benchmarks.gpu import ROOT, TRAINING
+from benchmarks.random_exaone import SMALL, write_random_exaone, write_texts
+from benchmarks.training import RUNS
+from benchmarks.training_run import find_peak_bytes, measure
+from data_processing import preprocessing_data
+from ner.evaluation.answering import draw_rows
+from ner.evaluation.recognizer import LocalRecognizer
+from ner.files import replace_folder
+from ner.model.exaone import ExaoneConfig
+from ner.model.hub import Base
+from ner.model.loading import build_empty, load_config, load_model
+from ner.training.plan import POST_LENGTHS
+from ner.training.run import complete_settings
+from ner.training.trainer import build_lora
+
+PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
+TEXTS = 1024  # of each split
+BATCH_SIZE = 64  # of evaluate_hub.py on CUDA
+
+
+def describe_machine() -> dict[str, str]:
+    """The card and its driver, if there is one, the versions and the commit."""
+    if torch.cuda.is_available():
+        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", "-i0"]
+        name, driver = ask(*query).split(", ")
+        device = {"gpu": name, "driver": driver, "cuda": torch.version.cuda}
+    else:
+        device = {"cpu": platform.machine(), "threads": str(torch.get_num_threads())}
+    commit = ask("git", "-C", str(ROOT), "describe", "--always", "--dirty")
+    return device | {name: version(name) for name in PACKAGES} | {"commit": commit}
+
+
+def ask(*command: str) -> str:
+    """What a program prints, or "unknown" if it is not there or fails."""
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def run_step(step: str, args: argparse.Namespace) -> dict:
+    """The figures of a step. The steps can run in any order."""
+    if step == "rehearsal":
+        return rehearse()
+    config = ExaoneConfig() if torch.cuda.is_available() else SMALL
+    started = time.perf_counter()
+    write_inputs(args.work_dir, config)
+    written = time.perf_counter() - started
+    if step == "loading":
+        return measure_loading(args.work_dir) | {"writing_seconds": written}
+    if step in TRAINING:
+        return measure_training(args.work_dir, TRAINING[step], args.steps)
+    if step == "answering, one at a time":
+        return measure_answering(args.work_dir, args.single, 1)
+    return measure_answering(args.work_dir, args.num_samples, BATCH_SIZE)
+
+
+def rehearse() -> dict:
+    """Run `make rehearse` with this Python. Returns the F1 of both kinds of answers."""
+    start = time.perf_counter()
+    command = ["make", "--old-file=install", "rehearse", f"RUN={sys.executable}"]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=sys.stderr)
+    metrics = [
+        json.loads((ROOT / "rehearsal" / name / "metrics.json").read_text(encoding="utf-8"))
+        for name in ("evaluation", "marked-evaluation")
+    ]
+    f1 = [each["scores"]["seqeval"]["f1"]["value"] for each in metrics]
+    return {"seconds": time.perf_counter() - start, "f1": f1}
+
+
+def write_inputs(work_dir: Path, config: ExaoneConfig) -> None:
+    """Write the model, an adapter, the texts and their chats, as far as they are missing."""
+    model, adapter = work_dir / "EXAONE-random", work_dir / "adapter"
+    if not model.is_dir():
+        write_random_exaone(model, config)
+    if not adapter.is_dir():
+        write_adapter(adapter, model)
+    if not (work_dir / "train.jsonl").is_file():
+        write_texts(work_dir / "texts", TEXTS)
+        preprocessing_data(str(work_dir / "texts"), work_dir / "train.jsonl")
+
+
+def write_adapter(folder: Path, model: Path) -> None:
+    """Write a random adapter, as large as train.py's."""
+    base = Base(str(model))
+    settings = complete_settings(train.parse_args(["--model", str(model)]), None, cuda=False)
+    lora = build_lora(settings, base)
+    with torch.device("meta"):
+        empty = get_peft_model(build_empty(load_config(base)), lora)
+    shapes = get_peft_model_state_dict(empty)
+    with replace_folder(folder, "adapter_config.json") as part:
+        tensors = {name: 0.01 * torch.randn(tensor.shape) for name, tensor in shapes.items()}
+        save_file(tensors, part / "adapter_model.safetensors")
+        lora.save_pretrained(part)
+
+
+def measure_loading(work_dir: Path) -> dict:
+    start = time.perf_counter()
+    load_model(Base(str(work_dir / "EXAONE-random")))
+    return {"seconds": time.perf_counter() - start, "peak_bytes": find_peak_bytes()}
+
+
+def measure_training(work_dir: Path, run: str, steps: int) -> dict:
+    flags = [
+        *("--model", str(work_dir / "EXAONE-random"), "--data", str(work_dir / "train.jsonl")),
+        *("--checkpoint_dir", str(work_dir / "results"), "--save_steps", "1000000"),
+        *("--max_steps", str(steps), "--logging_steps", "1", *RUNS[run]),
+    ]
+    return measure(flags)
+
+
+def measure_answering(work_dir: Path, num_samples: int, batch_size: int) -> dict:
+    """Each answer has as many tokens as the mean gold answer, because a random model never ends."""
+    recognizer = LocalRecognizer(
+        Base(str(work_dir / "EXAONE-random")),
+        "nf4",
+        work_dir / "adapter",
+        "adapter",
+        "basic",
+        batch_size,
+        max_new_tokens=POST_LENGTHS.answer,
+    )
+    rows = draw_rows(str(work_dir / "texts"), "validation", num_samples, seed=42)
+    sentences = dict(enumerate("".join(tokens) for tokens in rows["tokens"]))
+    generator = load_generator(recognizer)
+    timing = time_answers(generator, recognizer, sentences, batch_size)
+    return {"sentences_per_second": timing.speed, "peak_bytes": find_peak_bytes()}
