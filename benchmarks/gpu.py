@@ -38,6 +38,10 @@ PARTS = {
 }
 TOLERANCE = 0.15  # of the plan's memory
 CHATS, SENTENCES = 21_008, 5_000  # of KLUE's training and validation splits
+HEADER = (
+    "| step | seconds | sentences/s | minutes | tokens/s | peak GB | plan GB | result |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
 MODEL_BYTES = 33e9  # on disk, with some room
 
 
@@ -85,6 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     check_writable(args.output)
     record = continue_record(args, describe_machine())
+    print(HEADER)
     for step in [step for part in args.parts for step in PARTS[part]]:
         if step not in record["steps"]:
             record["steps"][step] = run_apart(step, argv)
@@ -125,25 +130,30 @@ def run_apart(step: str, argv: list[str] | None) -> dict:
 
 
 def format_row(step: str, figures: dict) -> str:
-    """A line of figures."""
-    facts = []
-    if "f1" in figures:
-        facts.append("F1 " + " and ".join(f"{f1:.4f}" for f1 in figures["f1"]))
-    if "seconds" in figures:
-        facts.append(f"{figures['seconds']:.0f} s")
-    if "sentences_per_second" in figures:
-        speed = figures["sentences_per_second"]
+    """A row of the table. Cells without a figure stay empty."""
+    minutes, result = "", ""
+    if speed := figures.get("sentences_per_second"):
         whole = CHATS if step in TRAINING else SENTENCES
-        facts.append(f"{speed:.2f} sentences/s, {whole / speed / 60:,.0f} min for {whole:,}")
-    if "tokens_per_second" in figures:
-        facts.append(f"{figures['tokens_per_second']:,.0f} tokens/s")
-    if "losses" in figures:
-        facts.append(f"loss {figures['losses'][0]:.2f} to {figures['losses'][-1]:.2f}")
-    if "peak_bytes" in figures:
-        facts.append(f"peak {figures['peak_bytes'] / 1e9:.2f} GB")
-    if "plan_bytes" in figures:
-        facts.append(f"plan {figures['plan_bytes'] / 1e9:.2f} GB")
-    return f"{step:26}{', '.join(facts)}"
+        minutes = f"{whole / speed / 60:,.0f} for {whole:,}"
+    if losses := figures.get("losses"):
+        result = f"loss {losses[0]:.2f} to {losses[-1]:.2f}"
+    if f1 := figures.get("f1"):
+        result = f"F1 {f1[0]:.4f} and {f1[1]:.4f}"
+    cells = [
+        step,
+        format_figure(figures, "seconds", 1),
+        format_figure(figures, "sentences_per_second", 2),
+        minutes,
+        format_figure(figures, "tokens_per_second", 0),
+        format_figure(figures, "peak_bytes", 2, 1e9),
+        format_figure(figures, "plan_bytes", 2, 1e9),
+        result,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def format_figure(figures: dict, name: str, digits: int, unit: float = 1) -> str:
+    return f"{figures[name] / unit:,.{digits}f}" if name in figures else ""
 
 
 def list_warnings(steps: dict[str, dict]) -> list[str]:

@@ -62,7 +62,23 @@ def test_all_parts(flags, tmp_path, monkeypatch, capsys):
     assert record["steps"]["answering, in batches"]["sentences_per_second"] > 0
     assert not (tmp_path / "work").exists()
     lines = capsys.readouterr().out.splitlines()
-    assert [step for step in STEPS if any(line.startswith(step) for line in lines)] == STEPS
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    assert [row[0].removeprefix("| ") for row in rows] == ["step", *STEPS]
+    assert {len(row) for row in rows} == {8}
+
+
+def test_row():
+    figures = {
+        "sentences_per_second": 2.0,
+        "tokens_per_second": 298.4,
+        "losses": [3.0, 2.5, 2.0],
+        "peak_bytes": 11e9,
+        "plan_bytes": 10e9,
+    }
+    row = "| training, ours |  | 2.00 | 175 for 21,008 | 298 | 11.00 | 10.00 | loss 3.00 to 2.00 |"
+    assert gpu.format_row("training, ours", figures) == row
+    row = "| rehearsal | 61.2 |  |  |  |  |  | F1 1.0000 and 0.9950 |"
+    assert gpu.format_row("rehearsal", {"seconds": 61.24, "f1": [1.0, 0.995]}) == row
 
 
 def test_cut_run_goes_on(flags, tmp_path, monkeypatch):
