@@ -17,7 +17,7 @@ TOLERANCE = 0.3
 def check_packing(trainer: ChatTrainer) -> None:
     """Check that a model gives the two longest chats the same probabilities, packed and padded.
 
-    Raises InputError if not: a layer may bring its own mask, or not pass on `chat_lengths`.
+    Raises InputError if not: a layer may bring its own mask, or not pass on `chat_slots`.
     """
     name = trainer.model.config.name_or_path
     rows = sorted(trainer.train_dataset, key=lambda row: len(row["input_ids"]))[-2:]

@@ -69,7 +69,7 @@ class ChatTrainer(SFTTrainer):
         return loss
 
     def compute_loss(self, model, inputs, **kwargs):
-        if "chat_lengths" in inputs:
+        if "chat_slots" in inputs:
             # Bound to the model, because TRL would count the pairs of this mask as tokens.
             model = functools.partial(model, attention_mask=inputs.pop("attention_mask"))
         return super().compute_loss(model, inputs, **kwargs)

@@ -205,7 +205,7 @@ def test_computed_memory_is_that_of_the_tensors_held(
     model = build_empty(config)
     cost = measure_token_cost(config, build_lora(settings, base), precision)
     tokens = saved.batch["input_ids"].numel()
-    prefix = tokens - sum(saved.batch.get("chat_lengths", [tokens]))
+    prefix = tokens - len(saved.batch.get("chat_slots", range(tokens)))
     longest = prefix + (tokens - prefix) / settings.batch_size
     lengths = ChatLengths(chats=8, mean=1, longest=longest, prefix=prefix, answer=0)
     computed = estimate_memory(model, cost, settings, lengths)

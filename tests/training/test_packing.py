@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
@@ -111,7 +112,8 @@ def test_packed_chats_share_the_tokens_that_all_begin_with():
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6, 4, 7, 8, 9]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5, 3, 4, 3, 4]]
     assert batch["labels"].tolist() == [[-100, -100, -100, -100, 5, 6, -100, 7, -100, 9]]
-    assert batch["chat_lengths"] == [3, 2, 2]
+    assert batch["chat_slots"].tolist() == [0, 1, 2, 3, 4, 6, 7]
+    assert batch["chat_count"] == 3
     assert batch["attention_mask"].int().tolist() == [
         [[[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]]]
     ]
@@ -151,10 +153,43 @@ def test_packed_attention_lets_a_chat_see_the_prefix_and_itself(prefix):
         attended, _ = attend_packed(module, *states, mask, scaling=0.3, **more)
         return [attended, *torch.autograd.grad((attended * weights).sum(), states)]
 
-    expected, found = attend(whole_mask), attend(chat_mask, chat_lengths=lengths)
+    slots = torch.tensor([0, *range(7, 14), *range(14, 17)])
+    expected = attend(whole_mask)
+    found = attend(chat_mask, chat_slots=slots, chat_count=3)
     for one, other in zip(expected, found, strict=True):
         assert one.shape == other.shape
         assert (one - other).norm() < 1e-6 * one.norm()
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts what PyTorch launches, one by one on a GPU, and views."""
+
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += 1
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("chats", [2, 16])
+def test_packed_attention_takes_no_operation_per_chat(chats):
+    """On a GPU, each operation costs the host some microseconds in each layer."""
+    module = torch.nn.Module()
+    module.num_key_value_groups = 4
+    rows = [
+        {"input_ids": [0] * 9 + [1 + number] * (3 + number), "labels": [-100] * 10 + [1]}
+        for number in range(chats)
+    ]
+    batch = pack_chats(rows)
+    places = {name: batch[name] for name in ("attention_mask", "chat_slots", "chat_count")}
+    tokens = batch["input_ids"].shape[1]
+    states = [torch.randn(1, heads, tokens, 16, requires_grad=True) for heads in (8, 2, 2)]
+    with OperationCounter() as forward:
+        attended, _ = attend_packed(module, *states, **places)
+    with OperationCounter() as backward:
+        torch.autograd.grad(attended.sum(), states)
+    assert forward.count <= 52
+    assert backward.count <= 52
 
 
 @pytest.mark.parametrize(
@@ -194,18 +229,18 @@ def command(stand_in, uneven_chats, tmp_path, monkeypatch) -> list[str]:
     return [*build_command(stand_in, uneven_chats, tmp_path), "--max_steps", "1"]
 
 
-def test_model_that_loses_the_chat_lengths_is_refused(command, monkeypatch):
-    def pack_without_lengths(rows):
-        return pack_chats(rows) | {"chat_lengths": None}
+def test_model_that_loses_the_places_of_chats_is_refused(command, monkeypatch):
+    def pack_without_places(rows):
+        return pack_chats(rows) | {"chat_slots": None}
 
-    monkeypatch.setattr("ner.training.packing_check.pack_chats", pack_without_lengths)
+    monkeypatch.setattr("ner.training.packing_check.pack_chats", pack_without_places)
     with pytest.raises(InputError, match=f"{REFUSAL} .*must match.*--no-pack"):
         train.main(command)
 
 
 def test_model_whose_chats_see_each_other_is_refused(command, monkeypatch):
-    def attend_across_chats(module, query, key, value, mask, chat_lengths=None, **kwargs):
-        mask = None if chat_lengths else mask
+    def attend_across_chats(module, query, key, value, mask, chat_slots=None, **kwargs):
+        mask = mask if chat_slots is None else None
         return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
 
     monkeypatch.setattr("ner.training.packing.attend_packed", attend_across_chats)
