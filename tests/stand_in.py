@@ -32,10 +32,8 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '[|assistant|]' }}{%- endif -%}"
 )
-SPECIAL_TOKENS = [
-    *("[PAD]", "[BOS]", "[EOS]", "[UNK]"),
-    *("[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]"),
-]
+# The other markers of turns are ordinary text, as in the real tokenizer.
+SPECIAL_TOKENS = ["[PAD]", "[BOS]", "[EOS]", "[UNK]", "[|endofturn|]"]
 # As in the real repository: remote code, and a tokenizer class that would read it wrongly.
 PATCHES = {
     "config.json": {
@@ -65,12 +63,14 @@ def train_tokenizer(texts: list[str], vocab_size: int = 2000) -> Tokenizer:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer trained on the sample corpus."""
+    """A tokenizer trained on the sample corpus.
+
+    It has tokens that join the end of `[|assistant|]` with the beginning of an answer.
+    """
     rows = load_split(str(SAMPLE), "train")
     chats = create_chat_dataset(rows, get_id2label(rows))
-    messages = [message for chat in chats for message in chat["messages"][1:]]
-    prompts = [SYSTEM_PROMPTS[name] for name in JSON_PROMPTS]
-    texts = [*prompts, *(message["content"] for message in messages)]
+    turns = [f"[|{turn['role']}|]{turn['content']}" for c in chats for turn in c["messages"][1:]]
+    texts = [*(f"[|system|]{SYSTEM_PROMPTS[name]}" for name in JSON_PROMPTS), *turns]
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=train_tokenizer(texts),
         pad_token="[PAD]",

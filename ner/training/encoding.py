@@ -25,28 +25,32 @@ def encode_chat(
     Returns `input_ids` and `labels`, two lists of equal length. The labels cover the answer and its
     end marker. If `loss` is "chat", they cover the whole chat. Tokens that the template writes
     after the marker (EXAONE's newline) are left out, because nothing follows an answer in use.
-    Raises InputError if the template changes the prompt when an answer follows, or writes no
-    marker.
+
+    Prompt and answer are encoded apart, as in use: a tokenizer may have a token for the last
+    character of EXAONE's `[|assistant|]` and the first of an answer. Raises InputError if the
+    template changes the prompt when an answer follows, or writes no marker.
     """
-    prompt = encode_prompt(messages[:-1], tokenizer)
-    chat = tokenizer.apply_chat_template(messages)["input_ids"]
-    if chat[: len(prompt)] != prompt:
+    question = tokenizer.apply_chat_template(
+        messages[:-1], add_generation_prompt=True, tokenize=False
+    )
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    if not text.startswith(question):
         raise InputError(
             "the chat template writes a prompt differently when an answer follows it, so the model "
             "would learn to answer prompts that it never gets. Choose another --model"
         )
-    ends = [i for i in range(len(prompt), len(chat)) if chat[i] in end_tokens]
-    if not ends:
+    prompt = encode_prompt(messages[:-1], tokenizer)
+    rest = text.removeprefix(question)
+    answer = tokenizer(rest, add_special_tokens=False)["input_ids"]
+    end = next((i for i, token in enumerate(answer, start=1) if token in end_tokens), None)
+    if end is None:
         raise InputError(
             "the chat template writes no end marker after an answer, so the model would never "
             "learn to stop. Choose another --model"
         )
-    length = ends[0] + 1
+    chat = prompt + answer[:end]
     start = len(prompt) if loss == "answer" else 0
-    return {
-        "input_ids": chat[:length],
-        "labels": [IGNORED] * start + chat[start:length],
-    }
+    return {"input_ids": chat, "labels": [IGNORED] * start + chat[start:]}
 
 
 def encode_chats(

@@ -33,7 +33,8 @@ def test_prefix_is_shared_by_all_prompts_and_none_of_them_whole():
 def test_batches_answer_like_single_sentences(generator, recognizer, prompts):
     """The 48 answers do not depend on the shared prefix or the batch size."""
     prefix = recognizer.find_prefix(prompts)
-    system_turn = f"[|system|]{SYSTEM_PROMPTS['basic']}[|endofturn|]\n[|user|]"
+    # A token may join the end of `[|user|]` with the beginning of a sentence.
+    system_turn = f"[|system|]{SYSTEM_PROMPTS['basic']}[|endofturn|]\n[|user"
     assert generator.tokenizer.decode(prefix) == system_turn
     single = collect(generator, prompts, [], 1, 100)
     assert single == collect(generator, prompts, prefix, 16, 100)
@@ -169,7 +170,7 @@ def test_each_token_of_an_answer_has_its_end_and_its_probability(generator, prom
     for answer in generator.generate(dict(enumerate(prompts[:16])), [], 16, 100):
         ends = [0, *(piece.end for piece in answer.pieces)]
         parts = [answer.text[start:end] for start, end in itertools.pairwise(ends)]
-        assert "".join(parts) == answer.text
+        assert "".join(parts) == answer.text.rstrip("\ufffd")  # cut off within a character
         chat, length = partial[answer.index].chat, len(answer.pieces)
         assert parts[0] == generator.tokenizer.decode(chat[-length])
         with torch.inference_mode():

@@ -24,7 +24,7 @@ def test_checkpoint_loads_in_4_bit(stand_in):
     with torch.inference_mode():
         logits = quantized(INPUT_IDS).logits.float().flatten()
         agreement = torch.cosine_similarity(logits, exact(INPUT_IDS).logits.flatten(), dim=0)
-    assert 0.9 < agreement < 1
+    assert 0.85 < agreement < 1
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 
 from ner.cli import InputError
 from ner.model.hub import Base
-from ner.model.tokenizer import load_tokenizer
+from ner.model.tokenizer import encode_prompt, load_tokenizer
 from ner.text.chats import load_chats
 from ner.training.encoding import count_shared_tokens, encode_chat, encode_chats, hold_out
 
@@ -20,8 +20,20 @@ def tokenizer(stand_in):
 
 def test_newline_after_the_end_marker_is_left_out(tokenizer):
     row = encode_chat(MESSAGES, tokenizer, [tokenizer.eos_token_id])
-    whole = tokenizer.apply_chat_template(MESSAGES)["input_ids"]
-    assert tokenizer.decode(whole[len(row["input_ids"]) :]) == "\n"
+    whole = tokenizer.apply_chat_template(MESSAGES, tokenize=False)
+    assert tokenizer.decode(row["input_ids"]) + "\n" == whole
+
+
+def test_prompt_is_encoded_as_in_use(tokenizer, chats_file):
+    """Although a token joins the end of `[|assistant|]` with the beginning of an answer."""
+    for messages in load_chats(chats_file):
+        row = encode_chat(messages, tokenizer, [tokenizer.eos_token_id])
+        prompt = encode_prompt(messages[:-1], tokenizer)
+        answer = tokenizer(messages[-1]["content"])["input_ids"]
+        assert row["input_ids"] == [*prompt, *answer, tokenizer.eos_token_id]
+        assert row["labels"] == [*[-100] * len(prompt), *answer, tokenizer.eos_token_id]
+        whole = tokenizer.apply_chat_template(messages)["input_ids"]
+        assert whole[: len(row["input_ids"])] != row["input_ids"]
 
 
 def test_whole_chat_under_the_loss(tokenizer):
