@@ -1,4 +1,4 @@
-"""Check memory, disk and compiler for a run, before anything is downloaded."""
+"""Check card, memory, disk and compiler for a run, before anything is downloaded."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig
 from ner.cli import InputError
 from ner.files import free_bytes
 from ner.model.device import check_device
+from ner.model.gpu import check_card
 from ner.model.loading import build_empty
 from ner.model.process import get_process
 from ner.training.checkpoints import list_checkpoints
@@ -25,10 +26,11 @@ from ner.training.run import TrainingSettings, split_batch
 def check_machine(
     settings: TrainingSettings, config: PreTrainedConfig, lora: LoraConfig, lengths: ChatLengths
 ) -> None:
-    """Check packing, memory, disk and compiler. Raises InputError.
+    """Check the card, packing, memory, disk and compiler. Raises InputError.
 
     `config` is the base model's.
     """
+    check_card(settings.precision, emulate=False)
     process = get_process()
     model = build_empty(config)
     if settings.pack:

@@ -65,6 +65,15 @@ def test_model_that_cannot_read_packed_chats(settings):
     check(replace(settings, pack=False), sliding_window=8)
 
 
+def test_card_without_native_bfloat16(settings, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(InputError, match="Tesla T4 has no native bfloat16"):
+        check(settings)
+
+
 def test_large_model_without_a_gpu(settings, monkeypatch, capsys):
     """It may train, slowly, if its memory with these settings fits."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
