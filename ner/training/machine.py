@@ -1,11 +1,9 @@
 """Check card, memory, disk and compiler for a run, before anything is downloaded."""
 
-import os
-import shutil
 import sys
 import sysconfig
 from dataclasses import replace
-from pathlib import Path
+from subprocess import SubprocessError
 
 import torch
 from peft import LoraConfig
@@ -77,20 +75,22 @@ def check_disks(settings: TrainingSettings, adapter: float) -> None:
 
 
 def check_compiler() -> None:
-    """Check that Triton can build TRL's loss kernel, which CUDA needs at the first step.
+    """Let Triton build its CUDA module, which TRL's loss kernel needs at the first step.
 
-    Raises InputError.
+    Takes seconds the first time. Triton keeps the module in its cache. Raises InputError.
     """
     if not torch.cuda.is_available():
         return
-    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+    try:
+        from triton.runtime import driver
+
+        driver.active  # noqa: B018 -- builds the module
+    except (AssertionError, ImportError, OSError, RuntimeError, SubprocessError) as error:
+        python = f"python{sys.version_info.major}.{sys.version_info.minor}"
         raise InputError(
-            "No C compiler found. Triton needs one to build the loss kernel: apt-get install gcc"
-        )
-    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    if not header.is_file():
-        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
-        raise InputError(
-            f"{header} not found. Triton needs it to build the loss kernel: apt-get install "
-            f"{package}"
-        )
+            "Triton cannot build its CUDA module, which the loss kernel needs. It takes a C "
+            f"compiler, the headers of libc, and Python.h in {sysconfig.get_paths()['include']}: "
+            f"apt-get install gcc libc6-dev {python}-dev. It also takes libcuda.so.1, which comes "
+            "with the NVIDIA driver. If `ldconfig -p` does not list it, run ldconfig as root, or "
+            f"set TRITON_LIBCUDA_PATH to its folder. Triton's error:\n{error}"
+        ) from error

@@ -1,7 +1,10 @@
 import collections
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
@@ -115,18 +118,68 @@ def test_several_processes_share_a_step_and_hold_gradients_twice(settings, monke
     assert sizes[1] - sizes[0] == pytest.approx(4 * values)
 
 
-def test_compiler_is_looked_for_before_any_model_loads(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("sysconfig.get_paths", lambda: {"include": str(tmp_path)})
-    check_compiler()  # a CPU builds nothing
+@pytest.fixture
+def install_triton(monkeypatch):
+    """A function that installs a Triton, and a card. An error given is that of Triton's build."""
 
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setenv("CC", "cc")
-    with pytest.raises(InputError, match=r"Python\.h not found.*apt-get install python3.*-dev"):
-        check_compiler()
-    (tmp_path / "Python.h").touch()
+    def install(error: Exception | None = None) -> list[str]:
+        built = []
+
+        class Driver:
+            @property
+            def active(self):
+                built.append("cuda_utils")
+                if error:
+                    raise error
+
+        runtime = ModuleType("triton.runtime")
+        runtime.driver = Driver()
+        monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+        monkeypatch.setitem(sys.modules, "triton.runtime", runtime)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        return built
+
+    return install
+
+
+def test_triton_builds_its_module(install_triton, monkeypatch):
+    built = install_triton()
     check_compiler()
-    monkeypatch.delenv("CC")
-    with pytest.raises(InputError, match=r"No C compiler found.*apt-get install gcc"):
+    assert built == ["cuda_utils"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    check_compiler()  # a CPU needs no Triton
+    assert built == ["cuda_utils"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AssertionError("libcuda.so cannot found!"),
+        FileNotFoundError(2, "No such file or directory", "/sbin/ldconfig"),
+        ImportError("undefined symbol: cuModuleGetFunction"),
+        RuntimeError("Failed to find C compiler."),
+        subprocess.CalledProcessError(1, ["gcc", "cuda_utils.c"]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_failure_of_triton_is_explained(install_triton, error):
+    """The errors of Triton 3.7.1 without libcuda, ldconfig, a whole libcuda, gcc and a header."""
+    install_triton(error)
+    advice = r"gcc libc6-dev python3\.\d+-dev.*libcuda\.so\.1.*TRITON_LIBCUDA_PATH"
+    with pytest.raises(InputError, match=advice) as failure:
         check_compiler()
+    assert str(failure.value).endswith(f"Triton's error:\n{error}")
+
+
+def test_missing_triton_is_explained(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(InputError, match="Triton cannot build its CUDA module"):
+        check_compiler()
+
+
+def test_compiler_is_checked_with_the_machine(settings, monkeypatch):
+    checks = []
+    monkeypatch.setattr("ner.training.machine.check_compiler", lambda: checks.append("compiler"))
+    check(settings)
+    assert checks == ["compiler"]
