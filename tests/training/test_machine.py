@@ -1,4 +1,5 @@
 import collections
+import math
 import os
 import shutil
 import subprocess
@@ -11,9 +12,10 @@ import torch
 
 from ner.cli import InputError
 from ner.model.hub import Base
-from ner.model.loading import load_config
-from ner.training.machine import check_compiler, check_disks, check_machine
-from ner.training.memory import measure_lengths
+from ner.model.loading import build_empty, load_config
+from ner.model.process import get_process
+from ner.training.machine import check_compiler, check_disks, check_machine, choose_optimizer
+from ner.training.memory import estimate_memory, measure_lengths, measure_token_cost
 from ner.training.run import TrainingSettings
 from ner.training.trainer import build_lora
 from tests.training.helpers import SAVE_EVERY_STEP, build_command, encode_data, make_settings
@@ -31,14 +33,14 @@ def settings(stand_in, chats_file, tmp_path) -> TrainingSettings:
     return make_settings(*build_command(stand_in, chats_file, tmp_path, *SAVE_EVERY_STEP))
 
 
-def check(settings: TrainingSettings, **fields) -> None:
+def check(settings: TrainingSettings, **fields) -> float:
     """Run `check_machine` as train.py does. `fields` change the base's configuration."""
     base = Base(settings.model)
     config = load_config(base)
     for name, value in fields.items():
         setattr(config, name, value)
     lengths = measure_lengths(encode_data(settings)[0])
-    check_machine(settings, config, build_lora(settings, base), lengths)
+    return check_machine(settings, config, build_lora(settings, base), lengths)
 
 
 def test_disk_that_is_too_small(settings, six_steps, tmp_path, monkeypatch):
@@ -116,6 +118,41 @@ def test_several_processes_share_a_step_and_hold_gradients_twice(settings, monke
     check(replace(settings, batch_size=16))
     values = 2 * 32 * (2 * (128 + 128) + 2 * (128 + 64) + 3 * (128 + 256))
     assert sizes[1] - sizes[0] == pytest.approx(4 * values)
+
+
+@pytest.mark.parametrize(
+    ("needed", "optim"),
+    [
+        (10.1e9, "adamw_torch_fused"),
+        (20.8e9, "adamw_torch_fused"),
+        (20.9e9, "paged_adamw_32bit"),
+        (math.inf, "paged_adamw_32bit"),
+    ],
+    ids=["much room", "15 % to spare", "less to spare", "unknown"],
+)
+def test_optimizer_is_paged_on_a_card_without_room(settings, monkeypatch, needed, optim):
+    on_gpu = replace(settings, optim="adamw_torch_fused")
+    get_process()  # on the CPU
+    assert choose_optimizer(settings, math.inf) == settings
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (24e9, 25e9))
+    assert choose_optimizer(on_gpu, needed) == replace(settings, optim=optim)
+
+
+def test_memory_of_the_run_is_returned(settings, monkeypatch):
+    """The plan's sum. Infinity if the model cannot run without its weights."""
+    base = Base(settings.model)
+    config, lora = load_config(base), build_lora(settings, base)
+    cost = measure_token_cost(config, lora, settings.precision)
+    lengths = measure_lengths(encode_data(settings)[0])
+    memory = estimate_memory(build_empty(config), cost, settings, lengths)
+    assert check(settings) == sum(memory.values())
+
+    def fail(*_):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("ner.training.machine.measure_token_cost", fail)
+    assert check(settings) == math.inf
 
 
 @pytest.fixture
