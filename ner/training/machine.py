@@ -1,34 +1,42 @@
-"""Check memory, disk and compiler for a run, before anything is downloaded."""
+"""Check card, memory, disk and compiler for a run, before anything is downloaded."""
 
-import os
-import shutil
+import math
 import sys
 import sysconfig
 from dataclasses import replace
-from pathlib import Path
+from subprocess import SubprocessError
 
 import torch
+from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
 from transformers import PreTrainedConfig
 
 from ner.cli import InputError
 from ner.files import free_bytes
 from ner.model.device import check_device
+from ner.model.gpu import check_card
 from ner.model.loading import build_empty
 from ner.model.process import get_process
 from ner.training.checkpoints import list_checkpoints
-from ner.training.memory import ChatLengths, count_moments, estimate_memory, measure_token_cost
+from ner.training.memory import (
+    MARGIN,
+    ChatLengths,
+    count_moments,
+    estimate_memory,
+    measure_token_cost,
+)
 from ner.training.packing import check_packable
 from ner.training.run import TrainingSettings, split_batch
 
 
 def check_machine(
     settings: TrainingSettings, config: PreTrainedConfig, lora: LoraConfig, lengths: ChatLengths
-) -> None:
-    """Check packing, memory, disk and compiler. Raises InputError.
+) -> float:
+    """Check the card, packing, memory, disk and compiler. Raises InputError.
 
-    `config` is the base model's.
+    `config` is the base model's. Returns the memory of each process in bytes, infinity if unknown.
     """
+    check_card(settings.precision, emulate=False)
     process = get_process()
     model = build_empty(config)
     if settings.pack:
@@ -44,13 +52,29 @@ def check_machine(
             f"memory and disk are not checked: {settings.model} cannot run without its weights "
             f"({error})"
         )
+        needed = math.inf
     else:
         # With several processes, the all-reduce buckets hold a second copy of the gradients.
         buckets = memory["gradients"] if process.num_processes > 1 else 0
-        working_bytes = sum(memory.values()) - memory["base weights"] + buckets
+        needed = sum(memory.values()) + buckets
+        working_bytes = needed - memory["base weights"]
         check_device(settings.model, model, settings.precision, working_bytes)
         check_disks(settings, memory["adapter"])
     check_compiler()
+    return needed
+
+
+def choose_optimizer(settings: TrainingSettings, needed: float) -> TrainingSettings:
+    """Page the optimizer's moments, as in the post, on a card with little room.
+
+    On a card with room, paging saves nothing and waits for the card once per LoRA matrix. All
+    processes use the first one's choice. `needed` is the memory of a process in bytes.
+    """
+    if not torch.cuda.is_available():
+        return settings
+    free, _ = torch.cuda.mem_get_info(get_process().device)
+    [has_room] = broadcast_object_list([MARGIN * needed <= free])
+    return settings if has_room else replace(settings, optim="paged_adamw_32bit")
 
 
 def check_disks(settings: TrainingSettings, adapter: float) -> None:
@@ -75,20 +99,22 @@ def check_disks(settings: TrainingSettings, adapter: float) -> None:
 
 
 def check_compiler() -> None:
-    """Check that Triton can build TRL's loss kernel, which CUDA needs at the first step.
+    """Let Triton build its CUDA module, which TRL's loss kernel needs at the first step.
 
-    Raises InputError.
+    Takes seconds the first time. Triton keeps the module in its cache. Raises InputError.
     """
     if not torch.cuda.is_available():
         return
-    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+    try:
+        from triton.runtime import driver
+
+        driver.active  # noqa: B018 -- builds the module
+    except (AssertionError, ImportError, OSError, RuntimeError, SubprocessError) as error:
+        python = f"python{sys.version_info.major}.{sys.version_info.minor}"
         raise InputError(
-            "No C compiler found. Triton needs one to build the loss kernel: apt-get install gcc"
-        )
-    header = Path(sysconfig.get_paths()["include"]) / "Python.h"
-    if not header.is_file():
-        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
-        raise InputError(
-            f"{header} not found. Triton needs it to build the loss kernel: apt-get install "
-            f"{package}"
-        )
+            "Triton cannot build its CUDA module, which the loss kernel needs. It takes a C "
+            f"compiler, the headers of libc, and Python.h in {sysconfig.get_paths()['include']}: "
+            f"apt-get install gcc libc6-dev {python}-dev. It also takes libcuda.so.1, which comes "
+            "with the NVIDIA driver. If `ldconfig -p` does not list it, run ldconfig as root, or "
+            f"set TRITON_LIBCUDA_PATH to its folder. Triton's error:\n{error}"
+        ) from error
