@@ -200,7 +200,7 @@ def main(argv: list[str] | None = None) -> None:
     dataset = encode_chats(chats, tokenizer, end_tokens, settings.max_length, settings.loss)
     model_config = load_config(base)
     lora, tensors = prepare_lora(settings, base, adapter, model_config.model_type)
-    needed = check_machine(settings, model_config, lora, measure_lengths(dataset))
+    needed = check_machine(settings, model_config, lora, measure_lengths(dataset), base.download)
     if args.optim is None and checkpoint is None:
         settings = choose_optimizer(settings, needed)
         run = describe_run(settings, base, adapter)

@@ -3,16 +3,19 @@
 import math
 import sys
 import sysconfig
+from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 from subprocess import SubprocessError
 
 import torch
 from accelerate.utils import broadcast_object_list
+from huggingface_hub import constants
 from peft import LoraConfig
 from transformers import PreTrainedConfig
 
 from ner.cli import InputError
-from ner.files import free_bytes
+from ner.files import find_existing_parent, free_bytes
 from ner.model.device import check_device
 from ner.model.gpu import check_card
 from ner.model.loading import build_empty
@@ -30,11 +33,16 @@ from ner.training.run import TrainingSettings, split_batch
 
 
 def check_machine(
-    settings: TrainingSettings, config: PreTrainedConfig, lora: LoraConfig, lengths: ChatLengths
+    settings: TrainingSettings,
+    config: PreTrainedConfig,
+    lora: LoraConfig,
+    lengths: ChatLengths,
+    download: int,
 ) -> float:
     """Check the card, packing, memory, disk and compiler. Raises InputError.
 
-    `config` is the base model's. Returns the memory of each process in bytes, infinity if unknown.
+    `config` is the base model's, and `download` the bytes of it that are not in the cache yet.
+    Returns the memory of each process in bytes, infinity if unknown.
     """
     check_card(settings.precision, emulate=False)
     process = get_process()
@@ -59,7 +67,7 @@ def check_machine(
         needed = sum(memory.values()) + buckets
         working_bytes = needed - memory["base weights"]
         check_device(settings.model, model, settings.precision, working_bytes)
-        check_disks(settings, memory["adapter"])
+        check_disks(settings, memory["adapter"], download)
     check_compiler()
     return needed
 
@@ -77,25 +85,41 @@ def choose_optimizer(settings: TrainingSettings, needed: float) -> TrainingSetti
     return settings if has_room else replace(settings, optim="paged_adamw_32bit")
 
 
-def check_disks(settings: TrainingSettings, adapter: float) -> None:
+def check_disks(settings: TrainingSettings, adapter: float, download: int) -> None:
     """Check that the disks have room for everything a run writes. Raises InputError.
 
-    `adapter` is an adapter's size in bytes. A checkpoint also holds the optimizer's moments. Two
-    checkpoints are kept while one is written. With --validation there is also the best adapter, and
-    a second copy while it is replaced. Existing checkpoints count as free space.
+    `adapter` and `download` are sizes in bytes. A checkpoint also holds the optimizer's moments.
+    Two checkpoints are kept while one is written. With --validation there is also the best adapter,
+    and a second copy while it is replaced. What goes to the same disk is added up.
     """
     checkpoint = (1 + count_moments(settings.optim)) * adapter
     best = 2 * adapter if settings.validation else 0
-    checkpoints = 3 * checkpoint + adapter + best
-    for folder, needed in ((settings.checkpoint_dir, checkpoints), (settings.output_dir, adapter)):
-        existing = [file for path in list_checkpoints(folder) for file in path.iterdir()]
-        room = free_bytes(folder) + sum(file.stat().st_size for file in existing)
-        if needed > room:
-            raise InputError(
-                f"{folder}: the run writes up to {needed / 1e6:,.1f} MB, but the disk has room for "
-                f"{room / 1e6:,.1f} MB. Free some space, or choose another disk: --checkpoint_dir, "
-                "--output_dir"
-            )
+    files = [
+        (Path(constants.HF_HUB_CACHE), download, "HF_HOME"),
+        (settings.checkpoint_dir, 3 * checkpoint + adapter + best, "--checkpoint_dir"),
+        (settings.output_dir, adapter, "--output_dir"),
+    ]
+    disks = defaultdict(list)
+    for folder, size, setting in files:
+        if size:
+            disks[find_existing_parent(folder).stat().st_dev].append((folder, size, setting))
+    for disk in disks.values():
+        check_room(*zip(*disk, strict=True))
+
+
+def check_room(folders: list[Path], sizes: list[float], settings: list[str]) -> None:
+    """Check that a disk has room for all its folders. Existing checkpoints count as free space."""
+    paths = [path for folder in folders for path in list_checkpoints(folder)]
+    existing = sum(file.stat().st_size for path in paths for file in path.iterdir())
+    room = free_bytes(folders[0]) + existing
+    if sum(sizes) > room:
+        parts = zip(sizes, folders, strict=True)
+        raise InputError(
+            f"the run writes up to {sum(sizes) / 1e6:,.1f} MB to one disk, which has room for "
+            f"{room / 1e6:,.1f} MB: "
+            + ", ".join(f"{size / 1e6:,.1f} MB in {folder}" for size, folder in parts)
+            + f". Free some space, or move a folder to another disk: {', '.join(settings)}"
+        )
 
 
 def check_compiler() -> None:

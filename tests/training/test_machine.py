@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from ner.cli import InputError
 from ner.model.hub import Base
@@ -20,6 +22,7 @@ from ner.training.run import TrainingSettings
 from ner.training.trainer import build_lora
 from tests.training.helpers import SAVE_EVERY_STEP, build_command, encode_data, make_settings
 
+OTHER_DISK = Path("/dev/shm")
 Usage = collections.namedtuple("Usage", "total used free")
 
 
@@ -40,13 +43,13 @@ def check(settings: TrainingSettings, **fields) -> float:
     for name, value in fields.items():
         setattr(config, name, value)
     lengths = measure_lengths(encode_data(settings)[0])
-    return check_machine(settings, config, build_lora(settings, base), lengths)
+    return check_machine(settings, config, build_lora(settings, base), lengths, download=0)
 
 
 def test_disk_that_is_too_small(settings, six_steps, tmp_path, monkeypatch):
     """Ten adapters of 0.5 MB: three checkpoints of three each, and the final adapter."""
     set_free_bytes(monkeypatch, 4e6)
-    message = r"results: the run writes up to 5\.2 MB, but the disk has room for 4\.0 MB"
+    message = r"writes up to 5\.8 MB to one disk, which has room for 4\.0 MB: 5\.2 MB in .*results"
     with pytest.raises(InputError, match=message):
         check(settings)
     set_free_bytes(monkeypatch, 6e6)
@@ -59,9 +62,26 @@ def test_disk_that_is_too_small(settings, six_steps, tmp_path, monkeypatch):
 
 def test_best_adapter_takes_room_twice(settings, monkeypatch):
     set_free_bytes(monkeypatch, 11e6)
-    check_disks(settings, 1e6)
-    with pytest.raises(InputError, match=r"writes up to 12\.0 MB"):
-        check_disks(replace(settings, validation=3), 1e6)
+    check_disks(settings, 1e6, download=0)
+    with pytest.raises(InputError, match=r"writes up to 13\.0 MB"):
+        check_disks(replace(settings, validation=3), 1e6, download=0)
+
+
+def test_download_and_checkpoints_share_a_disk(settings, tmp_path, monkeypatch):
+    """Each alone fits."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    set_free_bytes(monkeypatch, 15e6)
+    check_disks(settings, 1e6, download=0)
+    check_disks(settings, 1e3, download=10_000_000)
+    with pytest.raises(InputError, match=r"to 21\.0 MB .* 10\.0 MB in .*cache, .* HF_HOME, --ch"):
+        check_disks(settings, 1e6, download=10_000_000)
+
+
+@pytest.mark.skipif(not OTHER_DISK.is_dir(), reason="needs a second file system")
+def test_download_to_another_disk_is_not_added(settings, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(OTHER_DISK / "cache"))
+    set_free_bytes(monkeypatch, 15e6)
+    check_disks(settings, 1e6, download=10_000_000)
 
 
 def test_model_that_cannot_read_packed_chats(settings):
