@@ -73,7 +73,9 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("recipe (the post's, except loss, micro-batches and packing)")
+    group = parser.add_argument_group(
+        "recipe (the post's, except loss, micro-batches, packing and optimizer)"
+    )
     flag, yes_or_no = group.add_argument, argparse.BooleanOptionalAction
     flag(
         "--loss",
@@ -114,8 +116,8 @@ def add_recipe_flags(parser: argparse.ArgumentParser) -> None:
         "--optim",
         choices=OPTIMIZERS,
         metavar="NAME",
-        help="optimizer, by Transformers' name (default: paged_adamw_32bit on CUDA, else "
-        "adamw_torch)",
+        help="optimizer, by Transformers' name (default: adamw_torch on a CPU, adamw_torch_fused "
+        "on a card with room, else the post's paged_adamw_32bit)",
     )
     flag("--weight_decay", type=non_negative_float, default=0.001, help="weight decay")
     flag("--max_grad_norm", type=non_negative_float, default=0.3, help="gradient clipping")
@@ -185,7 +187,7 @@ def main(argv: list[str] | None = None) -> None:
     from ner.model.tokenizer import find_end_tokens, load_tokenizer
     from ner.training.encoding import encode_chats, hold_out
     from ner.training.faults import explain_failures
-    from ner.training.machine import check_machine
+    from ner.training.machine import check_machine, choose_optimizer
     from ner.training.memory import measure_lengths
     from ner.training.packing_check import check_packing
     from ner.training.saving import save_adapter
@@ -198,8 +200,11 @@ def main(argv: list[str] | None = None) -> None:
     dataset = encode_chats(chats, tokenizer, end_tokens, settings.max_length, settings.loss)
     model_config = load_config(base)
     lora, tensors = prepare_lora(settings, base, adapter, model_config.model_type)
+    needed = check_machine(settings, model_config, lora, measure_lengths(dataset), base.download)
+    if args.optim is None and checkpoint is None:
+        settings = choose_optimizer(settings, needed)
+        run = describe_run(settings, base, adapter)
     config = build_config(settings)
-    check_machine(settings, model_config, lora, measure_lengths(dataset))
 
     begin_run(settings, base, run)
     model = load_model(base, settings.precision)

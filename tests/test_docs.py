@@ -28,7 +28,7 @@ MODULES = [
     "tests.stand_in",
 ]
 FEWEST_COMMANDS = dict.fromkeys(READMES, 12) | {"docs/training.md": 8, "docs/evaluation.md": 8}
-FOREIGN_FLAGS = {"--logdir"}  # TensorBoard's
+FOREIGN_FLAGS = {"--index-url", "--logdir"}  # pip's, TensorBoard's
 MOST_WORDS = 1000
 
 BLOCK = re.compile(r"^```.*?^```$|^ {4}[^\n]+", re.MULTILINE | re.DOTALL)

@@ -118,6 +118,8 @@ def test_base_of_the_hub_serves_offline_afterwards_and_stays_at_its_commit(
         *("--batch_size", "4", "--gradient_accumulation", "1"),
     ]
     run_script(hub, tmp_path, "train", *train)
+    # Checkpoints ask the hub for nothing. PEFT would ask for the branch's configuration.
+    assert not [path for _, path, _ in hub.requests if "/resolve/main/" in path]
     weights = (folder / "adapter_model.safetensors").read_bytes()
     assert json.loads((folder / "adapter_config.json").read_text())["revision"] == commit
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,33 @@ def test_runs_are_not_mixed(command, tmp_path):
     (tmp_path / "results" / "training.json").unlink()
     with pytest.raises(InputError, match=r"no training\.json, which describes their run"):
         train.main([*command, "--resume"])
+
+
+def test_machine_chooses_the_optimizer_of_a_new_run_only(command, tmp_path, monkeypatch):
+    """The trainer and the record use it. A resumed run keeps it, bit for bit."""
+    command += [*SMALL_STEPS, "--max_steps", "4", "--save_steps", "2"]
+    train.main([*command, "--optim", "adamw_torch_fused"])
+    expected = (tmp_path / WEIGHTS).read_bytes()
+    shutil.rmtree(tmp_path / "results")
+
+    def choose(settings, needed):
+        assert needed < 2e9
+        return replace(settings, optim="adamw_torch_fused")
+
+    monkeypatch.setattr("ner.training.machine.choose_optimizer", choose)
+    train.main(command)
+    assert (tmp_path / WEIGHTS).read_bytes() == expected
+
+    monkeypatch.setattr(
+        "ner.training.machine.choose_optimizer", lambda *_: pytest.fail("chosen again")
+    )
+    shutil.rmtree(tmp_path / "results" / "checkpoint-4")
+    train.main([*command, "--resume"])
+    assert (tmp_path / WEIGHTS).read_bytes() == expected
+    record = json.loads((tmp_path / "adapter" / "training.json").read_text())
+    assert record["settings"]["optim"] == "adamw_torch_fused"
+    with pytest.raises(InputError, match=r"optim: was adamw_torch_fused, now sgd"):
+        train.main([*command, "--resume", "--optim", "sgd"])
 
 
 def test_run_that_learns_nothing_is_noticed(stand_in, chats_file, tmp_path, capfd):

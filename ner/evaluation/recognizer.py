@@ -10,6 +10,7 @@ from ner.cli import InputError
 from ner.model.adapter import read_adapter_config
 from ner.model.device import check_device
 from ner.model.generation import AnswerGenerator, find_shared_prefix
+from ner.model.gpu import check_card
 from ner.model.hub import Base, download_base, find_base
 from ner.model.loading import build_empty, load_config
 from ner.model.lora import load_recognizer
@@ -39,7 +40,7 @@ class LocalRecognizer:
     answers of `dataset` decide `max_new_tokens` if it is not given. Marked answers are held to
     exact copies of their sentences unless `constrain` is false, and `draft` tokens of the copy are
     tried in each call of the model. Raises InputError, before the download, if this machine cannot
-    hold the model or if JSON answers are to be constrained.
+    run or hold the model or if JSON answers are to be constrained.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class LocalRecognizer:
         constrain: bool | None = None,
         draft: int | None = None,
     ):
+        check_card(precision, emulate=True)
         self.base, self.precision = base, precision
         self.adapter, self.adapter_name = adapter, adapter_name
         self.prompt = prompt

@@ -1,5 +1,6 @@
 """Check access to the Hugging Face Hub, download models, explain errors."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,13 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 from ner.cli import InputError
 from ner.files import free_bytes
+from ner.model.process import get_process
 
 MODEL_FILES = ["*.json", "*.jinja", "*.safetensors", "*.model", "merges.txt"]
 
 PROBE_SECONDS = 5
+# "Task error: File reconstruction error: CAS Client Error: ..."
+XET_FAILURE = re.compile(r"(Task|Data processing|File reconstruction) error: |CAS Client Error")
 
 
 class Base(NamedTuple):
@@ -32,6 +36,7 @@ class Base(NamedTuple):
 
     name: str
     revision: str | None = None
+    download: int = 0  # bytes that are not in the cache yet
 
 
 @contextmanager
@@ -67,8 +72,13 @@ def explain_hub_errors(name: str, advice: str) -> Iterator[None]:
 
 
 def find_cause(error: Exception) -> BaseException | None:
-    """The hub's answer. A failed transfer of a large file wraps it in a RuntimeError."""
-    return error.__cause__ if isinstance(error, RuntimeError) else error
+    """The hub's answer. A failed transfer of a large file wraps it in a RuntimeError.
+
+    hf_xet, which moves large files, keeps no cause, only a text. None if it is no answer at all.
+    """
+    if not isinstance(error, RuntimeError):
+        return error
+    return ConnectionError(str(error)) if XET_FAILURE.match(str(error)) else error.__cause__
 
 
 def describe_failure(name: str, error: Exception, advice: str) -> str:
@@ -124,8 +134,11 @@ def find_base(name: str, revision: str | None = None) -> Base:
         if any(file.will_download for file in files):
             HfApi().auth_check(name)
     check_model_files(name, {file.filename for file in files})
-    check_download(name, sum(file.file_size or 0 for file in files if file.will_download))
-    return Base(name, files[0].commit_hash)
+    sizes = [file.file_size or 0 for file in files if file.will_download]
+    check_download(name, sum(sizes))
+    if sizes:
+        get_process().print(f"{name}: {len(sizes)} files to download, {sum(sizes) / 1e9:.3g} GB")
+    return Base(name, files[0].commit_hash, sum(sizes))
 
 
 def find_cached_base(name: str, revision: str | None, error: Exception) -> Base:
@@ -168,7 +181,14 @@ def hide_progress_bars() -> Iterator[None]:
 
 
 def download_base(base: Base) -> None:
-    """Download all files of a base model. It then loads from the cache without a network."""
-    if not Path(base.name).is_dir():
-        with explain_hub_errors(base.name, "Run the same command again: the download continues"):
-            snapshot_download(base.name, revision=base.revision, allow_patterns=MODEL_FILES)
+    """Download all files of a base model. It then loads from the cache without a network.
+
+    One file at a time, because a file that breaks off begins again.
+    """
+    if Path(base.name).is_dir():
+        return
+    advice = "Run the same command again: it keeps complete files and begins a broken one again"
+    with explain_hub_errors(base.name, advice):
+        snapshot_download(
+            base.name, revision=base.revision, allow_patterns=MODEL_FILES, max_workers=1
+        )

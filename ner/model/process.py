@@ -7,9 +7,15 @@ if TYPE_CHECKING:
 
 
 def has_cuda() -> bool:
-    """Whether PyTorch can use a CUDA GPU here."""
+    """Whether PyTorch can use a CUDA GPU here.
+
+    Raises InputError if there is a card that PyTorch cannot use.
+    """
     import torch  # see get_process
 
+    from ner.model.gpu import check_driver
+
+    check_driver()
     return torch.cuda.is_available()
 
 

@@ -104,4 +104,4 @@ def find_retry_delay(error: Exception) -> float | None:
         if not seconds.isdigit() or float(seconds) > LONGEST_WAIT:
             return None
         return float(seconds)
-    return 0 if isinstance(cause, HTTPError) else None
+    return 0 if isinstance(cause, (HTTPError, ConnectionError)) else None

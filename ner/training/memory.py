@@ -15,6 +15,7 @@ from ner.model.loading import build_empty
 from ner.training.encoding import IGNORED, count_shared_tokens
 from ner.training.run import TrainingSettings
 
+MARGIN = 1.15  # a card has room if it holds this many times the computed memory
 CUDA_BYTES = 1e9  # CUDA's own context and libraries
 BLOCK = 256  # values that share a float32 scale in an 8-bit optimizer
 # TRL computes the loss for this many entries of the vocabulary at a time.

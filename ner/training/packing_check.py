@@ -30,7 +30,8 @@ def check_packing(trainer: ChatTrainer) -> None:
             (one - other).abs().mean().item() for one, other in zip(padded, packed, strict=True)
         )
     except (RuntimeError, TypeError, ValueError) as error:
-        if is_out_of_memory(error):
+        # A fault of the card says nothing about the model.
+        if isinstance(error, torch.AcceleratorError) or is_out_of_memory(error):
             raise
         raise refuse_packing(name, str(error).partition("\n")[0]) from error
     if not difference < TOLERANCE:

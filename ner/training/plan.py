@@ -17,6 +17,7 @@ from ner.model.tokenizer import find_end_tokens, load_tokenizer
 from ner.text.chats import load_chats
 from ner.training.encoding import encode_chats
 from ner.training.memory import (
+    MARGIN,
     ChatLengths,
     TokenCost,
     count_tokens,
@@ -28,7 +29,6 @@ from ner.training.run import TrainingSettings
 from ner.training.trainer import build_lora
 
 CARDS = (24, 16, 12)  # GB
-MARGIN = 1.15
 # The post's 21,008 chats. The longest is assumed.
 POST_LENGTHS = ChatLengths(chats=21008, mean=149, longest=300, prefix=85, answer=22)
 

@@ -94,14 +94,17 @@ class TrainingSettings:
 def complete_settings(args: Namespace, adapter: Path | None, cuda: bool) -> TrainingSettings:
     """Fill in the settings that no flag sets. `adapter` is the one to train further, if any.
 
-    Raises InputError if a flag contradicts the adapter.
+    A resumed run keeps its optimizer. Raises InputError if a flag contradicts the adapter.
     """
     fields = {name: value for name, value in vars(args).items() if name not in ("plan", "resume")}
     inherited = inherit_settings(args, adapter) if adapter else {}
+    optim = "adamw_torch_fused" if cuda else "adamw_torch"
+    if args.resume and (earlier := read_json(args.checkpoint_dir / RECORD)):
+        optim = earlier["settings"]["optim"]
     defaults = inherited | {
         "gradient_accumulation": CHATS_PER_STEP // args.batch_size,
         "pack": args.loss == "answer",
-        "optim": "paged_adamw_32bit" if cuda else "adamw_torch",
+        "optim": optim,
         "activation_checkpointing": cuda,
     }
     for name, value in defaults.items():

@@ -23,7 +23,7 @@ def save_adapter(
     `min_confidence` is the threshold that validation chose, if there was one.
     """
     with replace_folder(folder, "adapter_config.json") as part:
-        trainer.model.save_pretrained(part, save_embedding_layers=False)
+        trainer.model.save_pretrained(part)
         (part / "README.md").unlink(missing_ok=True)  # PEFT's blank model card
         trainer.processing_class.save_pretrained(part)
         record = run | {"steps": trainer.state.global_step, "log": trainer.state.log_history}

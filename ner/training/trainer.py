@@ -189,6 +189,9 @@ def build_trainer(
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    # With "auto", PEFT asks the hub for the base's configuration at every checkpoint.
+    save = trainer.model.save_pretrained
+    trainer.model.save_pretrained = functools.partial(save, save_embedding_layers=False)
     return trainer
 
 

@@ -69,7 +69,7 @@ class ScoreValidation(TrainerCallback):
         best = self.read_best()
         if best is None or score > best["f1"]:
             with replace_folder(self.folder, BEST) as part:
-                model.save_pretrained(part, save_embedding_layers=False)
+                model.save_pretrained(part)
                 record = {"step": state.global_step, "f1": score, "min_confidence": threshold}
                 write_atomically(part / BEST, json.dumps(record))
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from ner.cli import InputError
+from ner.model.hub import Base, download_base, explain_hub_errors
 from ner.model.names import EXAONE
 from tests.loopback_hub import TOKENS, LoopbackHub, run_python
 
@@ -43,7 +45,8 @@ def test_base_is_checked_before_it_is_downloaded(hub, tmp_path):
         ("hf_alice", 9e9, EXAONE),
     ]
     done = run_python(hub, tmp_path, None, "-c", FIND_BASE, json.dumps(cases))
-    gated, anonymous, wrong, unknown, no_revision, no_room, good = done.stdout.splitlines()
+    *refused, plan, good = done.stdout.splitlines()
+    gated, anonymous, wrong, unknown, no_revision, no_room = refused
     assert [path for _, path, _ in hub.requests if path.endswith("/auth-check")]
     assert gated == anonymous
     assert gated == (
@@ -57,9 +60,40 @@ def test_base_is_checked_before_it_is_downloaded(hub, tmp_path):
     assert no_revision == f"{EXAONE} has no such revision. See {hub.url}/{EXAONE}/commits"
     assert no_room.startswith(f"{EXAONE}: 3.0 MB to download, but")
     assert "2.0 MB free" in no_room
+    assert plan == f"{EXAONE}: 2 files to download, 0.003 GB"
     assert good == f"revision {hub.repos[EXAONE]['commits'][-1]['oid']}"
     content = [path for method, path, _ in hub.requests if method == "GET" and "/resolve/" in path]
     assert not content
+
+
+# What hf_xet raises when its server answers with an error, and when there is none.
+XET_FAILURES = [
+    "Task error: File reconstruction error: CAS Client Error: Request error: HTTP status 503",
+    "Data processing error: CAS service error : Reqwest Error: error sending request",
+]
+
+
+@pytest.mark.parametrize("text", XET_FAILURES)
+def test_failed_xet_transfer_is_a_network_failure(text):
+    """It is a RuntimeError without a cause."""
+    message = f"^{EXAONE}: the hub cannot be reached .*Try again$"
+    with pytest.raises(InputError, match=message), explain_hub_errors(EXAONE, "Try again"):
+        raise RuntimeError(text)
+
+
+def test_other_runtime_errors_go_up():
+    with pytest.raises(RuntimeError, match="CUDA"), explain_hub_errors(EXAONE, "Try again"):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+
+def test_weights_are_downloaded_one_file_at_a_time(monkeypatch):
+    """A file that breaks off begins again, and eight at a time could lose all that they had."""
+    asked = {}
+    monkeypatch.setattr(
+        "ner.model.hub.snapshot_download", lambda name, **flags: asked.update(flags)
+    )
+    download_base(Base(EXAONE, "c0ffee"))
+    assert (asked["revision"], asked["max_workers"]) == ("c0ffee", 1)
 
 
 def test_server_error_is_reported_as_one(hub, tmp_path):

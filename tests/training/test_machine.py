@@ -1,20 +1,28 @@
 import collections
+import math
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from ner.cli import InputError
 from ner.model.hub import Base
-from ner.model.loading import load_config
-from ner.training.machine import check_compiler, check_disks, check_machine
-from ner.training.memory import measure_lengths
+from ner.model.loading import build_empty, load_config
+from ner.model.process import get_process
+from ner.training.machine import check_compiler, check_disks, check_machine, choose_optimizer
+from ner.training.memory import estimate_memory, measure_lengths, measure_token_cost
 from ner.training.run import TrainingSettings
 from ner.training.trainer import build_lora
 from tests.training.helpers import SAVE_EVERY_STEP, build_command, encode_data, make_settings
 
+OTHER_DISK = Path("/dev/shm")
 Usage = collections.namedtuple("Usage", "total used free")
 
 
@@ -28,20 +36,20 @@ def settings(stand_in, chats_file, tmp_path) -> TrainingSettings:
     return make_settings(*build_command(stand_in, chats_file, tmp_path, *SAVE_EVERY_STEP))
 
 
-def check(settings: TrainingSettings, **fields) -> None:
+def check(settings: TrainingSettings, **fields) -> float:
     """Run `check_machine` as train.py does. `fields` change the base's configuration."""
     base = Base(settings.model)
     config = load_config(base)
     for name, value in fields.items():
         setattr(config, name, value)
     lengths = measure_lengths(encode_data(settings)[0])
-    check_machine(settings, config, build_lora(settings, base), lengths)
+    return check_machine(settings, config, build_lora(settings, base), lengths, download=0)
 
 
 def test_disk_that_is_too_small(settings, six_steps, tmp_path, monkeypatch):
     """Ten adapters of 0.5 MB: three checkpoints of three each, and the final adapter."""
     set_free_bytes(monkeypatch, 4e6)
-    message = r"results: the run writes up to 5\.2 MB, but the disk has room for 4\.0 MB"
+    message = r"writes up to 5\.8 MB to one disk, which has room for 4\.0 MB: 5\.2 MB in .*results"
     with pytest.raises(InputError, match=message):
         check(settings)
     set_free_bytes(monkeypatch, 6e6)
@@ -54,15 +62,41 @@ def test_disk_that_is_too_small(settings, six_steps, tmp_path, monkeypatch):
 
 def test_best_adapter_takes_room_twice(settings, monkeypatch):
     set_free_bytes(monkeypatch, 11e6)
-    check_disks(settings, 1e6)
-    with pytest.raises(InputError, match=r"writes up to 12\.0 MB"):
-        check_disks(replace(settings, validation=3), 1e6)
+    check_disks(settings, 1e6, download=0)
+    with pytest.raises(InputError, match=r"writes up to 13\.0 MB"):
+        check_disks(replace(settings, validation=3), 1e6, download=0)
+
+
+def test_download_and_checkpoints_share_a_disk(settings, tmp_path, monkeypatch):
+    """Each alone fits."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    set_free_bytes(monkeypatch, 15e6)
+    check_disks(settings, 1e6, download=0)
+    check_disks(settings, 1e3, download=10_000_000)
+    with pytest.raises(InputError, match=r"to 21\.0 MB .* 10\.0 MB in .*cache, .* HF_HOME, --ch"):
+        check_disks(settings, 1e6, download=10_000_000)
+
+
+@pytest.mark.skipif(not OTHER_DISK.is_dir(), reason="needs a second file system")
+def test_download_to_another_disk_is_not_added(settings, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(OTHER_DISK / "cache"))
+    set_free_bytes(monkeypatch, 15e6)
+    check_disks(settings, 1e6, download=10_000_000)
 
 
 def test_model_that_cannot_read_packed_chats(settings):
     with pytest.raises(InputError, match="its attention window is 8 tokens"):
         check(settings, sliding_window=8)
     check(replace(settings, pack=False), sliding_window=8)
+
+
+def test_card_without_native_bfloat16(settings, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    with pytest.raises(InputError, match="Tesla T4 has no native bfloat16"):
+        check(settings)
 
 
 def test_large_model_without_a_gpu(settings, monkeypatch, capsys):
@@ -106,18 +140,103 @@ def test_several_processes_share_a_step_and_hold_gradients_twice(settings, monke
     assert sizes[1] - sizes[0] == pytest.approx(4 * values)
 
 
-def test_compiler_is_looked_for_before_any_model_loads(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("sysconfig.get_paths", lambda: {"include": str(tmp_path)})
-    check_compiler()  # a CPU builds nothing
-
+@pytest.mark.parametrize(
+    ("needed", "optim"),
+    [
+        (10.1e9, "adamw_torch_fused"),
+        (20.8e9, "adamw_torch_fused"),
+        (20.9e9, "paged_adamw_32bit"),
+        (math.inf, "paged_adamw_32bit"),
+    ],
+    ids=["much room", "15 % to spare", "less to spare", "unknown"],
+)
+def test_optimizer_is_paged_on_a_card_without_room(settings, monkeypatch, needed, optim):
+    on_gpu = replace(settings, optim="adamw_torch_fused")
+    get_process()  # on the CPU
+    assert choose_optimizer(settings, math.inf) == settings
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setenv("CC", "cc")
-    with pytest.raises(InputError, match=r"Python\.h not found.*apt-get install python3.*-dev"):
-        check_compiler()
-    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (24e9, 25e9))
+    assert choose_optimizer(on_gpu, needed) == replace(settings, optim=optim)
+
+
+def test_memory_of_the_run_is_returned(settings, monkeypatch):
+    """The plan's sum. Infinity if the model cannot run without its weights."""
+    base = Base(settings.model)
+    config, lora = load_config(base), build_lora(settings, base)
+    cost = measure_token_cost(config, lora, settings.precision)
+    lengths = measure_lengths(encode_data(settings)[0])
+    memory = estimate_memory(build_empty(config), cost, settings, lengths)
+    assert check(settings) == sum(memory.values())
+
+    def fail(*_):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr("ner.training.machine.measure_token_cost", fail)
+    assert check(settings) == math.inf
+
+
+@pytest.fixture
+def install_triton(monkeypatch):
+    """A function that installs a Triton, and a card. An error given is that of Triton's build."""
+
+    def install(error: Exception | None = None) -> list[str]:
+        built = []
+
+        class Driver:
+            @property
+            def active(self):
+                built.append("cuda_utils")
+                if error:
+                    raise error
+
+        runtime = ModuleType("triton.runtime")
+        runtime.driver = Driver()
+        monkeypatch.setitem(sys.modules, "triton", ModuleType("triton"))
+        monkeypatch.setitem(sys.modules, "triton.runtime", runtime)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        return built
+
+    return install
+
+
+def test_triton_builds_its_module(install_triton, monkeypatch):
+    built = install_triton()
     check_compiler()
-    monkeypatch.delenv("CC")
-    with pytest.raises(InputError, match=r"No C compiler found.*apt-get install gcc"):
+    assert built == ["cuda_utils"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    check_compiler()  # a CPU needs no Triton
+    assert built == ["cuda_utils"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AssertionError("libcuda.so cannot found!"),
+        FileNotFoundError(2, "No such file or directory", "/sbin/ldconfig"),
+        ImportError("undefined symbol: cuModuleGetFunction"),
+        RuntimeError("Failed to find C compiler."),
+        subprocess.CalledProcessError(1, ["gcc", "cuda_utils.c"]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_failure_of_triton_is_explained(install_triton, error):
+    """The errors of Triton 3.7.1 without libcuda, ldconfig, a whole libcuda, gcc and a header."""
+    install_triton(error)
+    advice = r"gcc libc6-dev python3\.\d+-dev.*libcuda\.so\.1.*TRITON_LIBCUDA_PATH"
+    with pytest.raises(InputError, match=advice) as failure:
         check_compiler()
+    assert str(failure.value).endswith(f"Triton's error:\n{error}")
+
+
+def test_missing_triton_is_explained(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "triton", None)
+    with pytest.raises(InputError, match="Triton cannot build its CUDA module"):
+        check_compiler()
+
+
+def test_compiler_is_checked_with_the_machine(settings, monkeypatch):
+    checks = []
+    monkeypatch.setattr("ner.training.machine.check_compiler", lambda: checks.append("compiler"))
+    check(settings)
+    assert checks == ["compiler"]

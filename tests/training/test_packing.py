@@ -246,3 +246,20 @@ def test_model_whose_chats_see_each_other_is_refused(command, monkeypatch):
     monkeypatch.setattr("ner.training.packing.attend_packed", attend_across_chats)
     with pytest.raises(InputError, match=f"{REFUSAL} .*nats.*--no-pack"):
         train.main(command)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        ("an illegal memory access was encountered", torch.AcceleratorError, "illegal memory"),
+        ("out of memory", InputError, r"step 1: out of memory .*--batch_size 8"),
+    ],
+    ids=["fault", "memory"],
+)
+def test_fault_of_the_card_is_not_the_models(command, monkeypatch, fault, error, message):
+    def fail(rows):
+        raise torch.AcceleratorError(f"CUDA error: {fault}")
+
+    monkeypatch.setattr("ner.training.packing_check.pack_chats", fail)
+    with pytest.raises(error, match=message):
+        train.main(command)

@@ -36,7 +36,7 @@ def test_plan_of_the_real_model_needs_neither_weights_nor_gpu_nor_network(plan):
     parameters = "7,818,448,896 parameters, 6,979,321,856 of them in 224 projections"
     assert plan[0] == f"{EXAONE}: {parameters}; LoRA of rank 32 trains 83,886,080"
     assert plan[1].startswith("chats: 21,008 of 149 tokens, 85 the same in all, 22 under the loss")
-    settings = "nf4, paged_adamw_32bit, batch 16 x 1 packed, checkpointed one layer in 1"
+    settings = "nf4, adamw_torch_fused, batch 16 x 1 packed, checkpointed one layer in 1"
     assert f"these settings: {settings}" in plan
 
 

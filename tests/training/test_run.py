@@ -20,6 +20,7 @@ from ner.training.run import (
     flatten_run,
     inherit_settings,
     split_batch,
+    write_record,
 )
 from tests.training.helpers import make_settings
 
@@ -47,8 +48,17 @@ def test_offered_optimizers_and_schedulers_are_those_of_transformers():
 
 def test_the_machine_decides_optimizer_and_checkpointing():
     on_gpu, on_cpu = make_settings(cuda=True), make_settings(cuda=False)
-    assert (on_gpu.optim, on_gpu.activation_checkpointing) == ("paged_adamw_32bit", True)
+    assert (on_gpu.optim, on_gpu.activation_checkpointing) == ("adamw_torch_fused", True)
     assert (on_cpu.optim, on_cpu.activation_checkpointing) == ("adamw_torch", False)
+
+
+@pytest.mark.parametrize("cuda", [True, False])
+def test_resumed_run_keeps_its_optimizer(tmp_path, cuda):
+    write_record(tmp_path, {"settings": {"optim": "paged_adamw_32bit"}})
+    command = ["--checkpoint_dir", str(tmp_path)]
+    assert make_settings(*command, "--resume", cuda=cuda).optim == "paged_adamw_32bit"
+    assert make_settings(*command, "--resume", "--optim", "sgd", cuda=cuda).optim == "sgd"
+    assert make_settings(*command, cuda=cuda).optim.startswith("adamw_torch")
 
 
 def test_a_flag_overrules_the_machine():
