@@ -65,6 +65,14 @@ def test_card_is_read_back_as_it_was_meant(folder, tmp_path):
     assert "`adapter`" not in text
 
 
+def test_card_serves_with_vllm(folder):
+    """vLLM runs the base's code, and would lose the normalizer of the base's tokenizer."""
+    text = str(build_card("alice/EXAONE-a", folder, BASE, True, None))
+    assert f"vllm serve {BASE} --trust-remote-code --tokenizer alice/EXAONE-a \\\n" in text
+    assert "--lora-modules EXAONE-a=alice/EXAONE-a" in text
+    assert "needs a version of Transformers below 5" in text
+
+
 def test_card_is_the_same_every_time(folder):
     cards = [str(build_card("alice/EXAONE-a", folder, BASE, True, None)) for _ in range(2)]
     assert cards[0] == cards[1]
