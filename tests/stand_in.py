@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from data_processing import create_chat_dataset
 from ner.cli import build_parser, run_script
 from ner.files import replace_folder
 from ner.model.device import count_parameters
-from ner.model.exaone import ExaoneConfig, ExaoneForCausalLM
+from ner.model.exaone import ExaoneConfig
 from ner.text.corpus import get_id2label, load_split
 from ner.text.prompts import JSON_PROMPTS, SYSTEM_PROMPTS
 from tests.helpers import SAMPLE
@@ -82,32 +82,34 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> ExaoneForCausalLM:
-    """Build a random model from a fixed seed.
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, config_class: type = ExaoneConfig, **more: object
+) -> PreTrainedModel:
+    """Build a random EXAONE from a fixed seed. `more` are fields of its configuration.
 
     The standard deviation of 0.15 makes the frozen head wide enough for LoRA to steer.
     """
-    config = ExaoneConfig(
+    config = config_class(
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=256,
-        num_layers=2,
+        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=1024,
         initializer_range=0.15,
         eos_token_id=tokenizer.eos_token_id,
-        architectures=["ExaoneForCausalLM"],
+        **more,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return ExaoneForCausalLM(config)
+        return AutoModelForCausalLM.from_config(config)
 
 
-def write_stand_in(folder: Path) -> None:
-    """Write model and tokenizer with the files of the real repository."""
+def write_stand_in(folder: Path, config_class: type = ExaoneConfig, **more: object) -> None:
+    """Write model and tokenizer with the files of the real repository. See `build_model`."""
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
+    model = build_model(tokenizer, config_class, **more)
     with replace_folder(folder, "config.json") as part:
         model.save_pretrained(part, max_shard_size="1MB")
         tokenizer.save_pretrained(part)
