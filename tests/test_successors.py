@@ -23,7 +23,15 @@ LLAMA3 = {
 # Their configurations' classes, and what differs from EXAONE 3.0.
 SUCCESSORS = {
     "3.5-2.4B": (ExaoneConfig, {"rope_scaling": LLAMA3, "tie_word_embeddings": True}),
-    "4.0-1.2B": (Exaone4Config, {"rope_scaling": LLAMA3, "tie_word_embeddings": True}),
+    "4.0-1.2B": (
+        Exaone4Config,
+        {
+            "rope_scaling": LLAMA3,
+            "tie_word_embeddings": True,
+            "sliding_window": None,
+            "layer_types": ["full_attention"] * 2,
+        },
+    ),
 }
 
 
