@@ -27,8 +27,9 @@ SMALL = ExaoneConfig(
 )
 MARK = r"<([^<>]+):[A-Z]+>"
 SHARD = "5GB"  # seven shards for EXAONE's 31 GB, as on the hub
-# How many of 97 texts join one, two, ... sentences of data/sample, which are shorter than KLUE's.
-JOINED = (30, 30, 20, 10, 5, 2)
+# The percentages of texts that join one, two, ... sentences of data/sample. Chats then have 137
+# tokens and at most 261. KLUE's have 149 and, it is assumed, at most 300 with EXAONE's tokenizer.
+JOINED = (5, 10, 15, 20, 20, 15, 10, 5)
 
 
 def write_random_exaone(folder: Path, config: ExaoneConfig) -> None:
