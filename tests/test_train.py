@@ -147,7 +147,7 @@ def test_large_model_without_a_gpu_is_reported_before_it_loads(
 def test_small_disk_is_reported_before_a_model_loads(command, monkeypatch):
     usage = collections.namedtuple("usage", "total used free")(9e9, 9e9, 4e6)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match=r"results: the run writes up to 5\.2 MB"):
+    with pytest.raises(InputError, match=r"the run writes up to 5\.8 MB"):
         train.main(command)
 
 

@@ -52,7 +52,7 @@ def pack_chats(rows: list[dict]) -> dict:
     }
 
 
-def align_chats(chats: torch.Tensor, slots: torch.Tensor, count: int, longest: int):
+def align_chats(chats: torch.Tensor, slots: torch.Tensor, count: int, longest: int) -> torch.Tensor:
     """One chat per row, padded at its end: (1, heads, T - P, size) to (chats, heads, R, size)."""
     _, heads, _, size = chats.shape
     aligned = chats.new_zeros(heads, count * longest, size)
