@@ -53,6 +53,11 @@ class ExaoneConfig(PreTrainedConfig):
             self.head_dim = self.hidden_size // self.num_attention_heads
         super().__post_init__(**kwargs)
 
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs) -> "ExaoneConfig":
+        """Read a `config.json`. LG's own class leaves `tie_word_embeddings` out if it is true."""
+        return super().from_dict({"tie_word_embeddings": True} | config_dict, **kwargs)
+
     def to_dict(self) -> dict:
         """Write the rotary settings as EXAONE's `rope_theta` and `rope_scaling`."""
         fields = super().to_dict()

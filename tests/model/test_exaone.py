@@ -143,3 +143,13 @@ def test_saving_restores_exaones_names(stand_in, tmp_path):
     before, after = load_weights(stand_in), load_weights(tmp_path)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_embeddings_are_tied_if_the_configuration_does_not_say(tmp_path):
+    """LG's own class reads and writes it so. EXAONE 3.0 says that they are not."""
+    fields = {name: value for name, value in HUB_CONFIG.items() if name != "tie_word_embeddings"}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert AutoConfig.from_pretrained(tmp_path).tie_word_embeddings
+    for tied in (True, False):
+        ExaoneConfig(tie_word_embeddings=tied).save_pretrained(tmp_path)
+        assert AutoConfig.from_pretrained(tmp_path).tie_word_embeddings == tied
