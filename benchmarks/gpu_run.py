@@ -17,13 +17,14 @@ import train
 from benchmarks.generation_run import load_generator, time_answers
 from benchmarks.gpu import ROOT, TRAINING
 from benchmarks.random_exaone import SMALL, write_random_exaone, write_texts
-from benchmarks.training import RUNS
+from benchmarks.training import list_flags
 from benchmarks.training_run import find_peak_bytes, measure
 from data_processing import preprocessing_data
 from ner.evaluation.answering import draw_rows
 from ner.evaluation.recognizer import LocalRecognizer
 from ner.files import replace_folder
 from ner.model.exaone import ExaoneConfig
+from ner.model.gpu import find_driver
 from ner.model.hub import Base
 from ner.model.loading import build_empty, load_config, load_model
 from ner.training.plan import POST_LENGTHS
@@ -31,6 +32,7 @@ from ner.training.run import complete_settings
 from ner.training.trainer import build_lora
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
+MODEL = "EXAONE-random"  # in the folder of the inputs
 TEXTS = 1024  # of each split
 BATCH_SIZE = 64  # of evaluate_hub.py on CUDA
 
@@ -38,21 +40,24 @@ BATCH_SIZE = 64  # of evaluate_hub.py on CUDA
 def describe_machine() -> dict[str, str]:
     """The card and its driver, if there is one, the versions and the commit."""
     if torch.cuda.is_available():
-        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader", "-i0"]
-        name, driver = ask(*query).split(", ")
-        device = {"gpu": name, "driver": driver, "cuda": torch.version.cuda}
+        device = {
+            "gpu": torch.cuda.get_device_name(),
+            "driver": find_driver() or "unknown",
+            "cuda": torch.version.cuda,
+        }
     else:
         device = {"cpu": platform.machine(), "threads": str(torch.get_num_threads())}
-    commit = ask("git", "-C", str(ROOT), "describe", "--always", "--dirty")
-    return device | {name: version(name) for name in PACKAGES} | {"commit": commit}
+    return device | {name: version(name) for name in PACKAGES} | {"commit": find_commit()}
 
 
-def ask(*command: str) -> str:
-    """What a program prints, or "unknown" if it is not there or fails."""
+def find_commit() -> str:
+    """The commit of this checkout, or "unknown" without git."""
+    command = ["git", "describe", "--always", "--dirty"]
     try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return done.stdout.strip()
 
 
 def run_step(step: str, args: argparse.Namespace) -> dict:
@@ -87,7 +92,7 @@ def rehearse() -> dict:
 
 def write_inputs(work_dir: Path, config: ExaoneConfig) -> None:
     """Write the model, an adapter, the texts and their chats, as far as they are missing."""
-    model, adapter = work_dir / "EXAONE-random", work_dir / "adapter"
+    model, adapter = work_dir / MODEL, work_dir / "adapter"
     if not model.is_dir():
         write_random_exaone(model, config)
     if not adapter.is_dir():
@@ -113,23 +118,20 @@ def write_adapter(folder: Path, model: Path) -> None:
 
 def measure_loading(work_dir: Path) -> dict:
     start = time.perf_counter()
-    load_model(Base(str(work_dir / "EXAONE-random")))
+    load_model(Base(str(work_dir / MODEL)))
     return {"seconds": time.perf_counter() - start, "peak_bytes": find_peak_bytes()}
 
 
 def measure_training(work_dir: Path, run: str, steps: int) -> dict:
-    flags = [
-        *("--model", str(work_dir / "EXAONE-random"), "--data", str(work_dir / "train.jsonl")),
-        *("--checkpoint_dir", str(work_dir / "results"), "--save_steps", "1000000"),
-        *("--max_steps", str(steps), "--logging_steps", "1", *RUNS[run]),
-    ]
-    return measure(flags)
+    model, data = work_dir / MODEL, work_dir / "train.jsonl"
+    flags = list_flags(run, model, data, work_dir / "results", steps)
+    return measure([*flags, "--logging_steps", "1"])
 
 
 def measure_answering(work_dir: Path, num_samples: int, batch_size: int) -> dict:
     """Each answer has as many tokens as the mean gold answer, because a random model never ends."""
     recognizer = LocalRecognizer(
-        Base(str(work_dir / "EXAONE-random")),
+        Base(str(work_dir / MODEL)),
         "nf4",
         work_dir / "adapter",
         "adapter",

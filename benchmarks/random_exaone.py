@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from ner.files import replace_folder, write_atomically
 from ner.model.exaone import ExaoneConfig
 from ner.model.loading import build_empty
 from ner.model.names import to_exaone
+from ner.text.notation import escape, parse_marked_sentence
 from tests.helpers import SAMPLE
 from tests.stand_in import build_tokenizer
 
@@ -25,7 +25,6 @@ SMALL = ExaoneConfig(
     num_attention_heads=8,
     num_key_value_heads=2,
 )
-MARK = r"<([^<>]+):[A-Z]+>"
 SHARD = "5GB"  # seven shards for EXAONE's 31 GB, as on the hub
 # The percentages of texts that join one, two, ... sentences of data/sample. Chats then have 137
 # tokens and at most 261. KLUE's have 149 and, it is assumed, at most 300 with EXAONE's tokenizer.
@@ -67,4 +66,10 @@ def write_texts(folder: Path, count: int) -> None:
 def join(sentences: list[str]) -> str:
     """Only the first keeps the marks of its names, or there would be more than in KLUE's texts."""
     first, *others = sentences
-    return " ".join([first, *(re.sub(MARK, r"\1", other) for other in others)])
+    return " ".join([first, *map(remove_marks, others)])
+
+
+def remove_marks(line: str) -> str:
+    """A sentence in KLUE's notation without its marks."""
+    tokens, _ = parse_marked_sentence(line)
+    return escape("".join(tokens))

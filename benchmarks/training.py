@@ -83,15 +83,22 @@ def complete_inputs(args: argparse.Namespace, folder: Path) -> None:
         preprocessing_data(str(SAMPLE), args.data)
 
 
+def list_flags(
+    run: str, model: str | Path, data: Path, checkpoint_dir: str | Path, steps: int
+) -> list[str]:
+    """The flags of train.py for some steps of one of RUNS, without checkpoints."""
+    return [
+        *("--model", str(model), "--data", str(data), "--checkpoint_dir", str(checkpoint_dir)),
+        *("--max_steps", str(steps), "--save_steps", "1000000", *RUNS[run]),
+    ]
+
+
 def run_here(args: argparse.Namespace, checkpoint_dir: str) -> None:
     """Measure one of RUNS in this process and print its figures as JSON, or its profile."""
     # Imported here because PyTorch, PEFT and TRL take seconds.
     from benchmarks.training_run import measure, profile
 
-    flags = [
-        *("--model", args.model, "--data", str(args.data), "--checkpoint_dir", checkpoint_dir),
-        *("--max_steps", str(args.steps), "--save_steps", "1000000", *RUNS[args.run]),
-    ]
+    flags = list_flags(args.run, args.model, args.data, checkpoint_dir, args.steps)
     if args.profile:
         print(profile(flags))
     else:

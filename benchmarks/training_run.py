@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import TrainerCallback
+from transformers import PreTrainedConfig, TrainerCallback
 
 import train
 from ner.model.hub import Base
@@ -90,7 +90,8 @@ def measure(flags: list[str], watch: AbstractContextManager | None = None) -> di
     chats = load_chats(settings.data)
     dataset = encode_chats(chats, tokenizer, end_tokens, settings.max_length, settings.loss)
     rows = choose_rows(dataset, settings)
-    lora, _ = prepare_lora(settings, base, None, load_config(base).model_type)
+    config = load_config(base)
+    lora, _ = prepare_lora(settings, base, None, config.model_type)
     clock = Clock()
     trainer = build_trainer(
         load_model(base, settings.precision),
@@ -113,13 +114,14 @@ def measure(flags: list[str], watch: AbstractContextManager | None = None) -> di
         "under_loss": labeled / tokens,
         "losses": [entry["loss"] for entry in trainer.state.log_history if "loss" in entry],
         "peak_bytes": find_peak_bytes(),
-        "plan_bytes": plan_bytes(settings, base, lora, dataset),
+        "plan_bytes": plan_bytes(settings, config, lora, dataset),
     }
 
 
-def plan_bytes(settings: TrainingSettings, base: Base, lora: LoraConfig, dataset: Dataset) -> float:
+def plan_bytes(
+    settings: TrainingSettings, config: PreTrainedConfig, lora: LoraConfig, dataset: Dataset
+) -> float:
     """The plan's memory for these settings and chats, without CUDA's own. PyTorch counts so too."""
-    config = load_config(base)
     cost = measure_token_cost(config, lora, settings.precision)
     parts = estimate_memory(build_empty(config), cost, settings, measure_lengths(dataset))
     return sum(parts.values()) - parts["CUDA"]

@@ -46,7 +46,7 @@ def successor(request, tmp_path) -> Path:
     return tmp_path / "EXAONE-next"
 
 
-def test_all_four_scripts(successor, chats_file, tmp_path, monkeypatch, capsys):
+def test_all_four_scripts(successor, chats_file, tmp_path, capsys):
     adapter = tmp_path / "EXAONE-next-LoRA"
     train.main(
         [

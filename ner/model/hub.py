@@ -134,11 +134,12 @@ def find_base(name: str, revision: str | None = None) -> Base:
         if any(file.will_download for file in files):
             HfApi().auth_check(name)
     check_model_files(name, {file.filename for file in files})
-    sizes = [file.file_size or 0 for file in files if file.will_download]
-    check_download(name, sum(sizes))
-    if sizes:
-        get_process().print(f"{name}: {len(sizes)} files to download, {sum(sizes) / 1e9:.3g} GB")
-    return Base(name, files[0].commit_hash, sum(sizes))
+    missing = [file.file_size or 0 for file in files if file.will_download]
+    download = sum(missing)
+    check_download(name, download)
+    if missing:
+        get_process().print(f"{name}: {len(missing)} files to download, {download / 1e9:.3g} GB")
+    return Base(name, files[0].commit_hash, download)
 
 
 def find_cached_base(name: str, revision: str | None, error: Exception) -> Base:
