@@ -16,7 +16,7 @@ Writes `data/train.jsonl`, one chat per line (system prompt, sentence, answer), 
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +27,8 @@ from ner.files import check_writable
 from ner.text.chats import write_chats
 from ner.text.conversion import tag_answer, write_gold_answer
 from ner.text.klue import KLUE, LABELS
-from ner.text.prompts import (
-    JSON_PROMPTS,
-    SYSTEM_PROMPTS,
-    build_prompt,
-    find_prompt,
-    get_answer_kind,
-)
+from ner.text.prompts import JSON_PROMPTS, build_prompt
+from ner.text.task import KLUE_TASK, Task, choose_task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,13 +49,17 @@ def bio_to_json(
     return "".join(tokens), write_gold_answer(tokens, name_tags(tokens, tags, id2label))
 
 
-def json_to_bio(json_str: str, tokens: Sequence[str]) -> list[str]:
+def json_to_bio(
+    json_str: str, tokens: Sequence[str], labels: Mapping[str, str] = LABELS
+) -> list[str]:
     """Tag `tokens` with a model's answer: one IOB2 tag per token, well-formed for any string.
+
+    `labels` are descriptions by name, and an answer may use either.
 
     >>> json_to_bio('{"PS": ["손흥민"]}', list("손흥민은"))
     ['B-PS', 'I-PS', 'I-PS', 'O']
     """
-    tags, _ = tag_answer(json_str, tokens)
+    tags, _ = tag_answer(json_str, tokens, labels=labels)
     return tags
 
 
@@ -77,13 +76,15 @@ def bio_to_marked(
     return "".join(tokens), write_gold_answer(tokens, name_tags(tokens, tags, id2label), "marked")
 
 
-def marked_to_bio(answer: str, tokens: Sequence[str]) -> list[str]:
-    """Tag `tokens` with a marked answer: one IOB2 tag per token, well-formed for any string.
+def marked_to_bio(
+    answer: str, tokens: Sequence[str], labels: Mapping[str, str] = LABELS
+) -> list[str]:
+    """Tag `tokens` with a marked answer, as `json_to_bio` does with a JSON answer.
 
     >>> marked_to_bio("<손흥민:PS>은", list("손흥민은"))
     ['B-PS', 'I-PS', 'I-PS', 'O']
     """
-    tags, _ = tag_answer(answer, tokens, "marked")
+    tags, _ = tag_answer(answer, tokens, "marked", labels=labels)
     return tags
 
 
@@ -97,17 +98,15 @@ def name_tags(tokens: Sequence[str], tags: Sequence[int], id2label: dict[int, st
 
 
 def create_chat_dataset(
-    split: "Dataset",
-    id2label: dict[int, str],
-    system_prompt: str = SYSTEM_PROMPTS["basic"],
+    split: "Dataset", id2label: dict[int, str], task: Task = KLUE_TASK
 ) -> list[dict]:
     """Make one chat per sentence: `{"messages": [system, user, assistant]}`.
 
-    The system prompt decides the kind of answer. Prints how many sentences cannot be restored
-    exactly from their own answer: a JSON answer does not say where its mentions are. Raises
-    InputError, with the row, if tokens and tags do not match.
+    Prints how many sentences cannot be restored exactly from their own answer: a JSON answer does
+    not say where its mentions are. Raises InputError, with the row, if tokens and tags do not
+    match.
     """
-    write, restore = CONVERTERS[get_answer_kind(find_prompt(system_prompt))]
+    write, restore = CONVERTERS[task.kind]
     chats, inexact = [], []
     for row, item in enumerate(tqdm(split, desc="chats", unit="sentence")):
         tokens = item["tokens"]
@@ -115,9 +114,9 @@ def create_chat_dataset(
             sentence, reply = write(tokens, item["ner_tags"], id2label)
         except ValueError as error:
             raise InputError(f"row {row} ({''.join(tokens)[:40]}…): {error}") from None
-        messages = build_prompt(sentence, system_prompt)
+        messages = build_prompt(sentence, task.system_prompt)
         chats.append({"messages": [*messages, {"role": "assistant", "content": reply}]})
-        if restore(reply, tokens) != [id2label[tag] for tag in item["ner_tags"]]:
+        if restore(reply, tokens, task.labels) != [id2label[tag] for tag in item["ner_tags"]]:
             inexact.append(str(row))
     print(
         f"round trip: {len(inexact):,} of {len(chats):,} sentences are not restored exactly "
@@ -147,10 +146,11 @@ def preprocessing_data(
     num_samples: int | None = None,
     seed: int = 42,
     answer: str = "json",
+    prompt_file: Path | None = None,
 ) -> None:
     """Write the train split as chats to `output`, atomically.
 
-    Beside it, `train.source.json` records the data set, its revision, the prompt and the SHA-256 of
+    Beside it, `train.source.json` records the data set, its revision, the task and the SHA-256 of
     the chats.
     """
     output = Path(output)
@@ -160,19 +160,23 @@ def preprocessing_data(
         describe_overlap,
         find_revision,
         get_id2label,
+        get_labels,
         load_split,
         sample_rows,
     )
 
     rows = sample_rows(load_split(dataset, "train"), num_samples, seed)
     id2label = get_id2label(rows)
-    prompt = "marked" if answer == "marked" else prompt
-    chats = create_chat_dataset(rows, id2label, SYSTEM_PROMPTS[prompt])
+    labels = get_labels(rows, dataset)
+    task = choose_task(
+        None, labels, "marked" if answer == "marked" else prompt, prompt_file, answer
+    )
+    chats = create_chat_dataset(rows, id2label, task)
     source = {
         "dataset": dataset,
         "split": "train",
         "revision": find_revision(rows),
-        "prompt": prompt,
+        **task.record,
         "num_samples": num_samples,
         "seed": seed,
     }
@@ -181,7 +185,7 @@ def preprocessing_data(
     tags = [id2label[tag] for row in rows["ner_tags"] for tag in row]
     counts = Counter(tag.removeprefix("B-") for tag in tags if tag.startswith("B-"))
     print(json.dumps(chats[0], ensure_ascii=False, indent=4))
-    print("entities:", ", ".join(f"{label} {counts[label]:,}" for label in LABELS))
+    print("entities:", ", ".join(f"{label} {counts[label]:,}" for label in labels))
     print(describe_overlap(rows, dataset))
     print(f"{output}: {len(chats):,} chats")
 
@@ -221,6 +225,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="use only N sentences, drawn with --seed (default: all)",
     )
     parser.add_argument("--seed", type=int, default=42, help="seed of the sample")
+    parser.add_argument(
+        "--prompt_file",
+        type=Path,
+        metavar="FILE",
+        help="a system prompt of your own, which asks for the kind of answer of --answer",
+    )
     args = parser.parse_args(argv)
     if args.answer == "marked" and args.prompt != "basic":
         parser.error(f"--prompt {args.prompt} asks for JSON: leave it out or use --answer json")

@@ -17,16 +17,18 @@ Give each further run its own --output_dir:
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ner.cli import InputError, build_parser, positive_int, probability, run_script
 from ner.evaluation.flags import add_model_flags, add_sentence_flags
 from ner.files import check_writable
-from ner.model.adapter import check_adapter, find_adapter, read_min_confidence, read_prompt_name
+from ner.model.adapter import check_adapter, find_adapter, read_adapter_task, read_min_confidence
 from ner.text.conversion import tag_answer
+from ner.text.klue import LABELS
 from ner.text.notation import mark_entities
-from ner.text.prompts import SYSTEM_PROMPTS, check_marked, get_answer_kind
+from ner.text.task import check_data_labels, check_marked, choose_task
 
 if TYPE_CHECKING:
     from ner.evaluation.answering import Recognizer
@@ -86,12 +88,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def choose_prompt(requested: str | None, adapter: Path | None) -> str:
-    """The system prompt's name: the requested one, the adapter's own, or the post's first."""
-    recorded = read_prompt_name(adapter) if adapter else None
-    return requested or (recorded if recorded in SYSTEM_PROMPTS else "basic")
-
-
 def choose_min_confidence(args: argparse.Namespace) -> float:
     """The confidence below which names are left out. Raises InputError if none is saved."""
     if args.min_confidence != "saved":
@@ -109,16 +105,19 @@ def choose_min_confidence(args: argparse.Namespace) -> float:
     return threshold
 
 
-def build_recognizer(args: argparse.Namespace) -> "Recognizer":
-    """The model to ask: one on a server, or one on this machine."""
+def build_recognizer(args: argparse.Namespace, labels: Mapping[str, str] = LABELS) -> "Recognizer":
+    """The model to ask: one on a server, or one on this machine.
+
+    `labels` are those to ask for if the adapter does not record its own.
+    """
     if not args.endpoint:
-        return build_local_recognizer(args, None if args.text else args.dataset)
+        return build_local_recognizer(args, None if args.text else args.dataset, labels)
     from ner.evaluation.endpoint import EndpointRecognizer
 
     return EndpointRecognizer(
         args.endpoint,
         args.model,
-        args.prompt or "basic",
+        choose_task(None, labels, args.prompt, args.prompt_file, args.answer),
         args.max_new_tokens,
         args.concurrency,
         constrain=bool(args.constrain),
@@ -126,11 +125,14 @@ def build_recognizer(args: argparse.Namespace) -> "Recognizer":
     )
 
 
-def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "LocalRecognizer":
+def build_local_recognizer(
+    args: argparse.Namespace, dataset: str | None, labels: Mapping[str, str] = LABELS
+) -> "LocalRecognizer":
     adapter = find_adapter(args.adapter)
-    prompt = choose_prompt(args.prompt, adapter)
+    recorded = read_adapter_task(adapter) if adapter else None
+    task = choose_task(recorded, labels, args.prompt, args.prompt_file, args.answer)
     if args.draft:
-        check_marked(prompt, "--draft")
+        check_marked(task, "--draft")
     # Imported after the adapter is found: PyTorch and PEFT take seconds.
     from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
 
@@ -139,7 +141,7 @@ def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "Lo
         precision=args.precision,
         adapter=adapter,
         adapter_name=args.adapter,
-        prompt=prompt,
+        task=task,
         batch_size=args.batch_size,
         max_new_tokens=args.max_new_tokens,
         dataset=dataset,
@@ -150,10 +152,12 @@ def build_local_recognizer(args: argparse.Namespace, dataset: str | None) -> "Lo
 
 def print_marked(recognizer: "Recognizer", sentences: list[str], min_confidence: float) -> None:
     """Tag sentences and print them in KLUE's notation."""
-    kind = get_answer_kind(recognizer.prompt)
+    task = recognizer.task
     for answer in sorted(recognizer.answer(dict(enumerate(sentences)))):
         tokens = list(sentences[answer.index])
-        tags, _ = tag_answer(answer.text, tokens, kind, answer.pieces, min_confidence)
+        tags, _ = tag_answer(
+            answer.text, tokens, task.kind, answer.pieces, min_confidence, task.labels
+        )
         print(mark_entities(tokens, tags))
         if not answer.stopped:
             print(f"note: the answer to sentence {answer.index + 1} reached the token limit")
@@ -172,10 +176,12 @@ def main(argv: list[str] | None = None) -> None:
         check_adapter(args.adapter)
     # Imported here because data sets take a second.
     from ner.evaluation.answering import answer_rows, draw_rows, hash_sentences
-    from ner.text.corpus import find_revision
+    from ner.text.corpus import find_revision, get_labels
 
     rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed)
-    recognizer = build_recognizer(args)
+    labels = get_labels(rows, args.dataset)
+    recognizer = build_recognizer(args, labels)
+    check_data_labels(recognizer.task, labels, args.dataset)
     settings = recognizer.settings | {
         "dataset": args.dataset,
         "dataset_revision": find_revision(rows),

@@ -16,7 +16,7 @@ import argparse
 from pathlib import Path
 
 from ner.cli import build_parser, probability, run_script
-from ner.evaluation.predictions import read_answered, retag
+from ner.evaluation.predictions import find_shared_labels, read_answered, retag
 from ner.files import check_writable
 
 
@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     settings, rows = read_answered(args.predictions)
     if args.compare:
         other_settings, other_rows = read_answered(args.compare)
+        labels = find_shared_labels(settings, other_settings)
     for output in (page, args.predictions.with_name("metrics.json")):
         check_writable(output)
 
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> None:
             args.compare,
             retag(other_rows, other_settings),
             args.min_confidence,
+            labels,
         )
 
 

@@ -19,7 +19,7 @@ from ner.files import check_replaceable, check_writable
 from ner.model.adapter import RECORD, find_adapter
 from ner.model.names import ADAPTER, EXAONE
 from ner.model.process import get_process, has_cuda
-from ner.text.chats import load_chats
+from ner.text.chats import find_task, load_chats
 from ner.training.checkpoints import check_unused, find_checkpoint
 from ner.training.run import (
     CHATS_PER_STEP,
@@ -211,7 +211,8 @@ def main(argv: list[str] | None = None) -> None:
     scorer = None
     if validation_chats:
         best = settings.checkpoint_dir / "best"
-        scorer = ScoreValidation(validation_chats, tokenizer, end_tokens, best)
+        task = find_task(run["data"])
+        scorer = ScoreValidation(validation_chats, task, tokenizer, end_tokens, best)
     callbacks = [scorer] if scorer else []
     trainer = build_trainer(model, tokenizer, dataset, settings, config, lora, callbacks)
     if adapter:

@@ -91,6 +91,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--save_steps", type=positive_int, default=120, metavar="N", help="between checkpoints"
     )
     parser.add_argument(
+        "--batch_size",
+        type=positive_int,
+        default=8,
+        metavar="N",
+        help="chats in a micro-batch, a divisor of 16; fewer take less memory",
+    )
+    parser.add_argument(
         "--answers",
         choices=ANSWERS,
         nargs="+",
@@ -112,6 +119,7 @@ def train_kind(args: argparse.Namespace, kind: str, steps: int) -> Path:
         # Gemma 3's window cannot pack the few chats of more than 512 tokens.
         *("--seed", args.seed, "--max_length", 512, "--learning_rate", args.learning_rate),
         *("--precision", args.precision, "--lora_dropout", args.lora_dropout),
+        *("--batch_size", args.batch_size),
         *("--validation", args.validation),
     )
 

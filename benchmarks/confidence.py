@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 import evaluate_hub
 from ner.cli import InputError, build_parser, run_script
+from ner.evaluation.predictions import find_task
 from ner.text.confidence import find_mentions, select_logprobs
-from ner.text.prompts import get_answer_kind
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +105,8 @@ def load_recognizer(path: Path, settings: dict) -> "LocalRecognizer":
     for name in ("model", "revision", "adapter", "precision", "prompt", "max_new_tokens"):
         if settings[name] is not None:
             flags += [f"--{name}", str(settings[name])]
-    recognizer = evaluate_hub.build_local_recognizer(evaluate_hub.parse_args(flags), None)
+    labels = find_task(settings).labels
+    recognizer = evaluate_hub.build_local_recognizer(evaluate_hub.parse_args(flags), None, labels)
     if recognizer.settings["adapter_sha256"] != settings["adapter_sha256"]:
         raise InputError(
             f"{path}: the adapter {settings['adapter']} has changed since. Evaluate it again"
@@ -180,7 +181,7 @@ def main(argv: list[str] | None = None) -> None:
             raise InputError(f"{path}: has no probabilities (pieces). Run evaluate_hub.py again")
         rows = retag(answered, settings)
         table += format_rows(path, "all tokens", rows)
-        if args.after_mask and get_answer_kind(settings.get("prompt")) == "marked":
+        if args.after_mask and find_task(settings).kind == "marked":
             masked = mask_rows(rows, load_recognizer(path, settings))
             table += format_rows(path, "allowed tokens", masked)
     print(HEADER, *table, sep="\n")

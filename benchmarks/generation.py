@@ -92,8 +92,8 @@ def build_recognizers(args: argparse.Namespace) -> list["LocalRecognizer"]:
         marked = build_local_recognizer(argparse.Namespace(**flags), args.dataset)
         if not marked.copies:
             raise InputError(
-                f"{args.marked_adapter}: its prompt is {marked.prompt}, which asks for JSON. Pass "
-                "an adapter that was trained on chats of data_processing.py --answer marked"
+                f"{args.marked_adapter}: its prompt is {marked.task.prompt}, which asks for JSON. "
+                "Pass an adapter that was trained on chats of data_processing.py --answer marked"
             )
         recognizers.append(marked)
     return recognizers

@@ -27,6 +27,7 @@ from ner.model.exaone import ExaoneConfig
 from ner.model.gpu import find_driver
 from ner.model.hub import Base
 from ner.model.loading import build_empty, load_config, load_model
+from ner.text.task import KLUE_TASK
 from ner.training.plan import POST_LENGTHS
 from ner.training.run import complete_settings
 from ner.training.trainer import build_lora
@@ -135,7 +136,7 @@ def measure_answering(work_dir: Path, num_samples: int, batch_size: int) -> dict
         "nf4",
         work_dir / "adapter",
         "adapter",
-        "basic",
+        KLUE_TASK,
         batch_size,
         max_new_tokens=POST_LENGTHS.answer,
     )

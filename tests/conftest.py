@@ -45,9 +45,10 @@ def recognizer(adapter, stand_in):
     """The adapter on its base, unquantized and in float32."""
     from ner.evaluation.recognizer import LocalRecognizer
     from ner.model.hub import Base
+    from ner.text.task import build_task
 
     return LocalRecognizer(
-        Base(str(stand_in)), "float32", adapter, str(adapter), "basic", max_new_tokens=100
+        Base(str(stand_in)), "float32", adapter, str(adapter), build_task(), max_new_tokens=100
     )
 
 

@@ -12,6 +12,7 @@ from ner.evaluation.recognizer import LocalRecognizer
 from ner.model.copying import Copy, CopyRules
 from ner.model.hub import Base
 from ner.text.confidence import measure_confidence
+from ner.text.task import build_task
 from tests.evaluation.rows import make_row, write_predictions
 
 MARKED = {"prompt": "marked"}
@@ -65,7 +66,7 @@ def test_files_without_probabilities(tmp_path):
 
 @pytest.fixture(scope="module")
 def untrained(stand_in) -> LocalRecognizer:
-    return LocalRecognizer(Base(str(stand_in)), "float32", None, "none", "marked")
+    return LocalRecognizer(Base(str(stand_in)), "float32", None, "none", build_task("marked"))
 
 
 def make_copy(number: int, marked: str, answer: str, recognizer: LocalRecognizer) -> dict:

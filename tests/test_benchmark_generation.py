@@ -13,6 +13,7 @@ from ner.evaluation.answering import draw_rows
 from ner.evaluation.recognizer import LocalRecognizer
 from ner.model.adapter import RECORD
 from ner.model.hub import Base
+from ner.text.task import build_task
 from tests.helpers import SAMPLE
 
 FLAGS = ["--dataset", str(SAMPLE), "--split", "train", "--precision", "float32"]
@@ -43,7 +44,7 @@ def build_recognizer(
         "float32",
         adapter,
         "adapter",
-        "marked",
+        build_task("marked"),
         max_new_tokens=limit,
         constrain=constrain,
         draft=0,

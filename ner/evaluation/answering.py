@@ -17,13 +17,13 @@ from ner.model.process import get_process
 from ner.text.answers import Answer, Piece
 from ner.text.conversion import tag_answer
 from ner.text.corpus import get_id2label, load_split, sample_rows
-from ner.text.prompts import get_answer_kind
+from ner.text.task import Task
 
 
 class Recognizer(Protocol):
     """A model that finds the named entities of sentences."""
 
-    prompt: str  # the name of the system prompt
+    task: Task
 
     @property
     def settings(self) -> dict:
@@ -79,7 +79,8 @@ def answer_rows(
         if not process.is_main_process:
             own = path.with_name(f"{path.stem}.process{process.process_index}.jsonl")
         sentences = {index: "".join(rows[index]["tokens"]) for index in share}
-        append_predictions(own, settings, rows, recognizer.answer(sentences), len(share))
+        answers = recognizer.answer(sentences)
+        append_predictions(own, settings, rows, recognizer.task, answers, len(share))
     process.wait_for_everyone()
     if process.is_main_process:
         collect_predictions(path, settings)
@@ -111,11 +112,10 @@ def collect_predictions(path: Path, settings: dict) -> None:
 
 
 def append_predictions(
-    path: Path, settings: dict, rows: Dataset, answers: Iterator[Answer], total: int
+    path: Path, settings: dict, rows: Dataset, task: Task, answers: Iterator[Answer], total: int
 ) -> None:
     """Append each answer to `path` as it arrives, with its tags and its diagnosis."""
     id2label = get_id2label(rows)
-    kind = get_answer_kind(settings["prompt"])
     is_new = not path.is_file()
     hide = not get_process().is_main_process
     with (
@@ -125,12 +125,12 @@ def append_predictions(
         if is_new:
             file.write(format_line({"settings": settings}))
         for answer in answers:
-            file.write(format_line(describe_answer(answer, rows[answer.index], id2label, kind)))
+            file.write(format_line(describe_answer(answer, rows[answer.index], id2label, task)))
             file.flush()
             progress.update()
 
 
-def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], kind: str) -> dict:
+def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], task: Task) -> dict:
     """A line of the predictions file. Raises InputError for a probability that is no number."""
     # Rounding errors of the model can make a probability a little larger than 1.
     pieces = answer.pieces and [
@@ -141,7 +141,7 @@ def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], kind: s
             f"sentence {row['row']}: a token's probability is no number (NaN). The answers so far "
             "are kept. Check the model and its adapter, or try another --precision and --output_dir"
         )
-    tags, diagnosis = tag_answer(answer.text, row["tokens"], kind, pieces)
+    tags, diagnosis = tag_answer(answer.text, row["tokens"], task.kind, pieces, labels=task.labels)
     line = {
         "id": row["row"],
         "tokens": row["tokens"],

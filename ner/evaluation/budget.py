@@ -1,5 +1,7 @@
 """The error budget: a verdict on every gold entity, listed mention and answer."""
 
+from collections.abc import Iterable, Mapping
+
 from ner.evaluation.counts import list_entities
 from ner.text.alignment import list_occurrences
 from ner.text.klue import LABELS
@@ -39,14 +41,14 @@ DISPLAY_NAMES = {
 Entity = tuple[str, int, int]  # label, first token, token after the last
 
 
-def display_name(name: str) -> str:
+def display_name(name: str, labels: Mapping[str, str] = LABELS) -> str:
     """A verdict, a label or a pair of labels as people read it.
 
     >>> display_name("wrong_label"), display_name("PS"), display_name("PS>OG")
     ('wrong label', 'PS 사람', 'PS → OG')
     """
-    if name in LABELS:
-        return f"{name} {LABELS[name]}"
+    if name in labels:
+        return f"{name} {labels[name]}".rstrip()
     return DISPLAY_NAMES.get(name, name.replace("_", " ").replace(">", " → "))
 
 
@@ -121,7 +123,7 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
         - `not_in_sentence`: does not occur in the sentence
         - `repeated`: occurs in the sentence but has no place, because a JSON answer lists it too
           often or a marked copy differs too much
-        - `unknown_label`: its label is not one of KLUE's
+        - `unknown_label`: its label is not one that the model was asked for
         - `unsure`: not tagged, because its confidence is below the threshold; absent if there is
           none
     - `further`, occurrences that were tagged although no answer lists them: the first five
@@ -149,14 +151,14 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
     return budget
 
 
-def count_confusion(rows: list[dict]) -> dict[str, dict[str, int]]:
+def count_confusion(rows: list[dict], labels: Iterable[str] = LABELS) -> dict[str, dict[str, int]]:
     """Count entities with the same span on both sides by gold label, then predicted label.
 
     Entities without a counterpart are in the column `missed` (gold) or the row `made_up`
     (predicted).
     """
-    confusion = {label: dict.fromkeys([*LABELS, "missed"], 0) for label in LABELS}
-    confusion["made_up"] = dict.fromkeys(LABELS, 0)
+    confusion = {label: dict.fromkeys([*labels, "missed"], 0) for label in labels}
+    confusion["made_up"] = dict.fromkeys(labels, 0)
     for row in rows:
         gold, predicted = map_spans(row["gold"]), map_spans(row["tags"])
         for span, label in gold.items():

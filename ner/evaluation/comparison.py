@@ -1,15 +1,20 @@
 """Compare two runs on the same sentences."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ner.cli import InputError
 from ner.evaluation.counts import count_sentences, sum_sentences
 from ner.evaluation.scores import describe_bootstrap, estimate, resample, score_counts
+from ner.text.klue import LABELS
 from ner.text.notation import mark_entities
 
 
-def compare(rows: list[dict], others: list[dict]) -> dict:
+def compare(rows: list[dict], others: list[dict], labels: Mapping[str, str] = LABELS) -> dict:
     """Compare two runs by a paired bootstrap, as `comparison.json` holds it.
+
+    `labels` are descriptions by name.
 
     - `scores` and `per_label`: as in `compute_metrics`, but each figure is the first run's minus
       the other's, with the 95 % interval of that difference. If the whole interval is above 0, the
@@ -21,16 +26,15 @@ def compare(rows: list[dict], others: list[dict]) -> dict:
     rows = sorted(rows, key=lambda row: row["id"])
     others = sorted(others, key=lambda row: row["id"])
     check_same_sentences(rows, others)
-    counts, other_counts = count_sentences(rows), count_sentences(others)
-    differences = subtract(
-        score_counts(sum_sentences(counts)), score_counts(sum_sentences(other_counts))
-    )
-    resampled_differences = subtract(
-        score_counts(resample(counts)), score_counts(resample(other_counts))
-    )
+    counts, other_counts = count_sentences(rows, labels), count_sentences(others, labels)
+    sums, other_sums = sum_sentences(counts), sum_sentences(other_counts)
+    draws, other_draws = resample(counts), resample(other_counts)
     return {
         "sentences": len(rows),
-        **estimate(differences, resampled_differences),
+        **estimate(
+            subtract(score_counts(sums, labels), score_counts(other_sums, labels)),
+            subtract(score_counts(draws, labels), score_counts(other_draws, labels)),
+        ),
         "changed": list_changed(rows, others, counts["seqeval"], other_counts["seqeval"]),
         "bootstrap": describe_bootstrap("sentences, in pairs"),
     }

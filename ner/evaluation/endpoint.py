@@ -16,7 +16,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from ner.cli import InputError
 from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer, Piece
 from ner.text.grammar import write_gbnf
-from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, check_marked
+from ner.text.prompts import build_prompt
+from ner.text.task import Task, check_marked
 
 PAUSES = (1, 2, 4, 8)  # seconds before another try
 PERMANENT = (400, 401, 403, 404, 422)  # another try would not help
@@ -39,16 +40,16 @@ class EndpointRecognizer:
         self,
         url: str,
         model: str,
-        prompt: str,
+        task: Task,
         max_new_tokens: int | None = None,
         concurrency: int = 16,
         constrain: bool = False,
         require_logprobs: bool = False,
     ):
         if constrain:
-            check_marked(prompt, "--constrain")
+            check_marked(task, "--constrain")
         self.url, self.model, self.concurrency = url, model, concurrency
-        self.prompt, self.constrain = prompt, constrain
+        self.task, self.constrain = task, constrain
         self.require_logprobs = require_logprobs
         self.ask_logprobs = True
         self.max_new_tokens = max_new_tokens or DEFAULT_MAX_NEW_TOKENS
@@ -62,7 +63,7 @@ class EndpointRecognizer:
         settings = {
             "endpoint": self.url,
             "model": self.model,
-            "prompt": self.prompt,
+            **self.task.record,
             "max_new_tokens": self.max_new_tokens,
         }
         # Only if on, so that runs that began before there was a grammar can continue.
@@ -129,9 +130,9 @@ class EndpointRecognizer:
         return answer
 
     def complete(self, index: int, sentence: str, logprobs: bool) -> Answer:
-        grammar = write_gbnf(sentence) if self.constrain else None
+        grammar = write_gbnf(sentence, self.task.labels) if self.constrain else None
         reply = self.client.chat_completion(
-            build_prompt(sentence, SYSTEM_PROMPTS[self.prompt]),
+            build_prompt(sentence, self.task.system_prompt),
             model=self.model,
             max_tokens=self.max_new_tokens,
             temperature=0,

@@ -1,6 +1,7 @@
 """Flags of scripts that ask a model on this machine."""
 
 import argparse
+from pathlib import Path
 
 from ner.cli import non_negative_int, positive_int
 from ner.model.names import ADAPTER, EXAONE
@@ -39,6 +40,15 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "--prompt",
         choices=SYSTEM_PROMPTS,
         help="system prompt (default: the adapter's own, or basic if unknown)",
+    )
+    model.add_argument(
+        "--prompt_file", type=Path, metavar="FILE", help="a system prompt of your own"
+    )
+    model.add_argument(
+        "--answer",
+        choices=["json", "marked"],
+        default="json",
+        help="kind of answer that --prompt_file asks for",
     )
     model.add_argument(
         "--max_new_tokens",

@@ -1,13 +1,13 @@
 """Read a predictions file: a line of settings, then one line per sentence."""
 
 import json
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
 from ner.cli import InputError
 from ner.text.conversion import tag_answer
-from ner.text.klue import TAGS
-from ner.text.prompts import get_answer_kind
+from ner.text.task import KLUE_TASK, Task, read_task
 
 ROW_FIELDS = {"id": int, "tokens": list, "gold": list, "answer": str, "stopped": bool}
 
@@ -29,8 +29,9 @@ def read_predictions(path: Path) -> tuple[dict, list[dict]]:
             item = json.loads(line)
             if number == 1:
                 settings = get_settings(item)
+                labels = find_task(settings).labels
             else:
-                check_row(item)
+                check_row(item, labels)
                 rows.append(item)
         except (ValueError, RecursionError) as error:
             raise InputError(
@@ -76,7 +77,23 @@ def get_settings(item: object) -> dict:
     return item["settings"]
 
 
-def check_row(row: object) -> None:
+def find_task(settings: dict) -> Task:
+    """The task under which predictions were made. KLUE's if the settings do not say."""
+    return read_task(settings) or KLUE_TASK
+
+
+def find_shared_labels(settings: dict, others: dict) -> Mapping[str, str]:
+    """The labels of two predictions files. Raises InputError if they differ."""
+    labels, other_labels = find_task(settings).labels, find_task(others).labels
+    if set(labels) != set(other_labels):
+        raise InputError(
+            "the two files have different labels and cannot be compared: "
+            f"{', '.join(labels)} and {', '.join(other_labels)}"
+        )
+    return labels
+
+
+def check_row(row: object, labels: Iterable[str]) -> None:
     """Check that a row has everything that scoring needs. Raises ValueError."""
     if not isinstance(row, dict) or not all(
         isinstance(row.get(name), kind) for name, kind in ROW_FIELDS.items()
@@ -85,8 +102,9 @@ def check_row(row: object) -> None:
         raise ValueError(f"a sentence needs {fields}")
     if not all(isinstance(token, str) for token in row["tokens"]):
         raise ValueError("tokens must be strings")
-    if len(row["gold"]) != len(row["tokens"]) or any(tag not in TAGS for tag in row["gold"]):
-        raise ValueError(f"gold must hold one tag per token, of {', '.join(TAGS)}")
+    tags = [*(f"{prefix}-{label}" for label in labels for prefix in "BI"), "O"]
+    if len(row["gold"]) != len(row["tokens"]) or any(tag not in tags for tag in row["gold"]):
+        raise ValueError(f"gold must hold one tag per token, of {', '.join(tags)}")
     if "pieces" in row and not is_list_of_pieces(row["pieces"]):
         raise ValueError("pieces must be a list of [end, logprob], with logarithms of at most 0")
 
@@ -103,7 +121,7 @@ def is_list_of_pieces(value: object) -> bool:
 def retag(rows: list[dict], settings: dict, min_confidence: float = 0.0) -> list[dict]:
     """Copies of the rows whose `tags` and `diagnosis` come from the current `tag_answer`.
 
-    The prompt in the settings decides the kind of the answers. Raises InputError if there is a
+    The task in the settings decides how the answers are read. Raises InputError if there is a
     threshold but a row has no `pieces`, and so no confidence.
     """
     if min_confidence and not all("pieces" in row for row in rows):
@@ -111,10 +129,16 @@ def retag(rows: list[dict], settings: dict, min_confidence: float = 0.0) -> list
             "the predictions have no probabilities (pieces), so there is no confidence to compare "
             "with --min_confidence. Leave it out, or evaluate again"
         )
-    kind = get_answer_kind(settings.get("prompt"))
+    task = find_task(settings)
     retagged = []
     for row in rows:
-        pieces = row.get("pieces")
-        tags, diagnosis = tag_answer(row["answer"], row["tokens"], kind, pieces, min_confidence)
+        tags, diagnosis = tag_answer(
+            row["answer"],
+            row["tokens"],
+            task.kind,
+            row.get("pieces"),
+            min_confidence,
+            task.labels,
+        )
         retagged.append({**row, "tags": tags, "diagnosis": diagnosis})
     return retagged

@@ -21,12 +21,8 @@ from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer
 from ner.text.continuation import DRAFT
 from ner.text.conversion import write_gold_answer
 from ner.text.corpus import get_id2label, load_split
-from ner.text.prompts import (
-    SYSTEM_PROMPTS,
-    build_prompt,
-    check_marked,
-    get_answer_kind,
-)
+from ner.text.prompts import build_prompt
+from ner.text.task import Task, check_marked
 
 # Sentences added to the user's when looking for the prefix that all prompts share. Without them,
 # it would include words that all of the user's sentences begin with.
@@ -49,7 +45,7 @@ class LocalRecognizer:
         precision: str,
         adapter: Path | None,
         adapter_name: str,
-        prompt: str,
+        task: Task,
         batch_size: int | None = None,
         max_new_tokens: int | None = None,
         dataset: str | None = None,
@@ -59,11 +55,10 @@ class LocalRecognizer:
         check_card(precision, emulate=True)
         self.base, self.precision = base, precision
         self.adapter, self.adapter_name = adapter, adapter_name
-        self.prompt = prompt
-        kind = get_answer_kind(prompt)
-        self.copies = kind == "marked"
+        self.task = task
+        self.copies = task.kind == "marked"
         if constrain:
-            check_marked(prompt, "--constrain")
+            check_marked(task, "--constrain")
         self.constrain = self.copies if constrain is None else constrain
         self.draft = DRAFT if draft is None else draft
         self.batch_size = batch_size or (64 if torch.cuda.is_available() else 16)
@@ -72,7 +67,9 @@ class LocalRecognizer:
         working_bytes = 1e9 + 0.2e9 * min(self.batch_size, 16)
         check_device(base.name, build_empty(load_config(base)), precision, working_bytes)
         self.tokenizer = load_tokenizer(base)
-        self.max_new_tokens = max_new_tokens or choose_max_new_tokens(self.tokenizer, dataset, kind)
+        self.max_new_tokens = max_new_tokens or choose_max_new_tokens(
+            self.tokenizer, dataset, task.kind
+        )
 
     @property
     def settings(self) -> dict:
@@ -83,14 +80,14 @@ class LocalRecognizer:
             "adapter": self.adapter_name,
             "adapter_sha256": hash_adapter(self.adapter) if self.adapter else None,
             "precision": self.precision,
-            "prompt": self.prompt,
+            **self.task.record,
             "max_new_tokens": self.max_new_tokens,
         }
         return settings | {"constrain": self.constrain} if self.copies else settings
 
     def encode_prompt(self, sentence: str) -> list[int]:
         """Token ids of a sentence's chat, up to where the answer begins."""
-        messages = build_prompt(sentence, SYSTEM_PROMPTS[self.prompt])
+        messages = build_prompt(sentence, self.task.system_prompt)
         return encode_prompt(messages, self.tokenizer)
 
     def find_prefix(self, prompts: list[list[int]]) -> list[int]:
@@ -111,7 +108,9 @@ class LocalRecognizer:
         download_base(self.base)
         model = load_recognizer(self.base, self.precision, self.adapter)
         end_tokens = find_end_tokens(self.base, self.tokenizer)
-        return AnswerGenerator(model, self.tokenizer, end_tokens, self.draft, self.constrain)
+        return AnswerGenerator(
+            model, self.tokenizer, end_tokens, self.draft, self.constrain, self.task.labels
+        )
 
 
 def find_recognizer_base(

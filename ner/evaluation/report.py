@@ -1,6 +1,7 @@
 """Score a predictions file or compare two: print the figures and write the files beside it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from ner.evaluation.comparison import compare
@@ -16,6 +17,7 @@ from ner.evaluation.tables import (
     format_table,
 )
 from ner.files import check_writable, write_atomically
+from ner.text.klue import LABELS
 
 
 def report_predictions(path: Path, min_confidence: float = 0.0) -> dict:
@@ -70,13 +72,14 @@ def write_comparison(
     other: Path,
     others: list[dict],
     min_confidence: float = 0.0,
+    labels: Mapping[str, str] = LABELS,
 ) -> None:
     """Compare the retagged rows of two predictions files and print the differences.
 
-    The rows of the first file were tagged with the threshold `min_confidence`. Also writes the
-    differences to `comparison.json` beside `path`, the first file.
+    The rows of the first file were tagged with the threshold `min_confidence`. `labels` are those
+    of both. Also writes the differences to `comparison.json` beside `path`, the first file.
     """
-    comparison = compare(rows, others)
+    comparison = compare(rows, others, labels)
     threshold = ""
     if min_confidence:
         comparison = {"min_confidence": min_confidence} | comparison

@@ -1,10 +1,11 @@
 """Precision, recall and F1 from counts, and their 95 % intervals by bootstrap."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from seqeval.metrics import f1_score
 
 from ner.evaluation.counts import Counts
-from ner.evaluation.definitions import SCORES
 from ner.text.klue import LABELS
 
 RESAMPLES = 1000
@@ -56,16 +57,18 @@ def average_scores(name: str, counts: np.ndarray) -> dict[str, np.ndarray]:
     return compute_scores(counts.sum(axis=-2))
 
 
-def score_counts(counts: Counts) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+def score_counts(
+    counts: Counts, labels: Iterable[str] = LABELS
+) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     """All scores from counts of shape (…, labels, 3).
 
     `scores` holds each score by its name, `per_label` seqeval's default mode by label.
     """
     by_label = compute_scores(counts["seqeval"])
     per_label = {}
-    for position, label in enumerate(LABELS):
+    for position, label in enumerate(labels):
         per_label[label] = {figure: values[..., position] for figure, values in by_label.items()}
-    scores = {name: average_scores(name, counts[name]) for name in SCORES}
+    scores = {name: average_scores(name, values) for name, values in counts.items()}
     return {"scores": scores, "per_label": per_label}
 
 

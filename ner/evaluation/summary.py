@@ -1,10 +1,13 @@
 """All figures of a report, as `metrics.json` holds them."""
 
+from collections.abc import Mapping
+
 from ner.evaluation.budget import count_budget, count_confusion
 from ner.evaluation.confidence import count_unsure, describe_confidence
 from ner.evaluation.counts import count_sentences, sum_sentences
-from ner.evaluation.predictions import retag
+from ner.evaluation.predictions import find_task, retag
 from ner.evaluation.scores import describe_bootstrap, estimate, resample, score_counts
+from ner.text.klue import LABELS
 
 
 def score_rows(
@@ -16,13 +19,18 @@ def score_rows(
     threshold but no confidence.
     """
     rows = retag(complete, settings, min_confidence) if min_confidence else complete
-    return rows, compute_metrics(rows, min_confidence, complete)
+    return rows, compute_metrics(rows, min_confidence, complete, find_task(settings).labels)
 
 
 def compute_metrics(
-    rows: list[dict], min_confidence: float = 0.0, complete: list[dict] | None = None
+    rows: list[dict],
+    min_confidence: float = 0.0,
+    complete: list[dict] | None = None,
+    labels: Mapping[str, str] = LABELS,
 ) -> dict:
     """Compute all figures from rows with `tags` and `diagnosis`, in any order.
+
+    `labels` are descriptions by name.
 
     If the rows were tagged with a threshold `min_confidence`, `complete` are the same rows without
     one.
@@ -32,7 +40,8 @@ def compute_metrics(
     - `sentences`, `gold_entities`, `predicted_entities` (as tagged) and `hit_token_limit` (answers
       without an end marker);
     - `scores`: by the names in SCORES, each with `f1` and, except for KLUE's two, `precision` and
-      `recall`. Each figure has a `value` and the bounds of its 95 % interval, `low` and `high`;
+      `recall`. KLUE's two are only there for KLUE's labels. Each figure has a `value` and the
+      bounds of its 95 % interval, `low` and `high`;
     - `per_label`: the same three figures by label in seqeval's default mode, and the counts
       `right`, `predicted` and `support`;
     - `confusion`: see `count_confusion`;
@@ -40,9 +49,9 @@ def compute_metrics(
     - `confidence`: see `describe_confidence`; absent if a row has no `pieces`;
     - `bootstrap`: how the intervals were computed.
     """
-    counts = count_sentences(rows)
+    counts = count_sentences(rows, labels)
     totals = sum_sentences(counts)
-    figures = estimate(score_counts(totals), score_counts(resample(counts)))
+    figures = estimate(score_counts(totals, labels), score_counts(resample(counts), labels))
     for label_figures, label_counts in zip(
         figures["per_label"].values(), totals["seqeval"].astype(int).tolist(), strict=True
     ):
@@ -58,7 +67,7 @@ def compute_metrics(
         "predicted_entities": int(totals["seqeval"][:, 1].sum()),
         "hit_token_limit": sum(not row["stopped"] for row in rows),
         **figures,
-        "confusion": count_confusion(rows),
+        "confusion": count_confusion(rows, labels),
         "budget": count_budget(rows),
         "bootstrap": describe_bootstrap("sentences"),
     }

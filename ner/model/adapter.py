@@ -1,15 +1,15 @@
 """Find an adapter's folder and read its configuration and training record."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from huggingface_hub import get_token, snapshot_download, whoami
+from huggingface_hub import get_token, metadata_load, snapshot_download, whoami
 
 from ner.cli import InputError
 from ner.files import read_json
 from ner.model.hub import explain_hub_errors
+from ner.text.task import Task, read_task
 
 RECORD = "training.json"
 ADAPTER_FILES = [
@@ -92,28 +92,25 @@ def read_record(folder: Path) -> dict | None:
     return read_json(folder / RECORD)
 
 
-def read_prompt_name(folder: Path) -> str | None:
-    """The name of the system prompt an adapter was trained with, if it is recorded."""
+def read_adapter_task(folder: Path) -> Task | None:
+    """The task that an adapter was trained for, if it is recorded."""
     if record := read_record(folder):
-        return (record["data"]["source"] or record["data"]).get("prompt")
-    return read_card_field(folder, "system_prompt")
+        return read_task(record["data"]["source"] or record["data"])
+    card = read_card(folder)
+    return read_task({"prompt": card.get("system_prompt")} | card.get("ner_task", {}))
 
 
 def read_min_confidence(folder: Path) -> float | None:
     """The confidence threshold that `train.py --validation` saved with an adapter, if it did."""
     if record := read_record(folder):
         return record.get("min_confidence")
-    field = read_card_field(folder, "min_confidence")
-    return float(field) if field else None
+    return read_card(folder).get("min_confidence")
 
 
-def read_card_field(folder: Path, name: str) -> str | None:
-    """A field of a published adapter's card. Such an adapter has no `training.json`."""
+def read_card(folder: Path) -> dict:
+    """The YAML block of a published adapter's card. Such an adapter has no `training.json`."""
     card = folder / "README.md"
-    if not card.is_file():
-        return None
-    found = re.search(rf"^{name}: ([\w.+-]+)$", card.read_text(encoding="utf-8"), re.MULTILINE)
-    return found[1] if found else None
+    return metadata_load(card) or {} if card.is_file() else {}
 
 
 def rename_modules(config: dict, rename: Callable[[str], str]) -> dict:

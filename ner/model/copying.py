@@ -1,6 +1,7 @@
 """Marked answers copy their sentence: the copy is drafted, and a grammar can enforce it."""
 
 import functools
+from collections.abc import Collection
 
 import llguidance.hf
 import numpy as np
@@ -10,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ner.text.continuation import continue_answer, measure_copy
 from ner.text.grammar import write_grammar
+from ner.text.klue import LABELS
 
 CHARACTERS_PER_TOKEN = 8  # more than a token of Korean has
 # Characters of a sentence in one grammar. Its cost grows with the square of their number, and
@@ -21,8 +23,8 @@ class CopyRules:
     """How answers copy their sentences.
 
     `draft` is the number of tokens to draft for each call of the model, and `constrain` whether a
-    grammar allows exact copies only. `vocabulary` is the number of the model's logits, which may be
-    larger than the tokenizer's vocabulary.
+    grammar allows only exact copies with these `labels`. `vocabulary` is the number of the model's
+    logits, which may be larger than the tokenizer's vocabulary.
     """
 
     def __init__(
@@ -32,8 +34,9 @@ class CopyRules:
         draft: int,
         constrain: bool,
         vocabulary: int = 0,
+        labels: Collection[str] = LABELS,
     ):
-        self.tokenizer, self.end_tokens = tokenizer, end_tokens
+        self.tokenizer, self.end_tokens, self.labels = tokenizer, end_tokens, labels
         self.draft, self.constrain = draft, constrain
         self.vocabulary = max(vocabulary, len(tokenizer))
 
@@ -67,7 +70,7 @@ class Copy:
     def start_window(self, start: int, inside: bool) -> None:
         """Build the grammar of the next characters. `inside` is whether a name is open."""
         self.middle, self.end = start + WINDOW // 2, start + WINDOW
-        grammar = write_grammar(self.sentence[start : self.end], inside)
+        grammar = write_grammar(self.sentence[start : self.end], inside, self.rules.labels)
         self.matcher = LLMatcher(self.rules.grammar_tokenizer, grammar)
         self.check_matcher()
 
@@ -82,7 +85,7 @@ class Copy:
         answer = self.rules.decode(self.tokens)
         if answer.endswith("\ufffd"):  # within a character
             return []
-        rest = continue_answer(answer, self.sentence)
+        rest = continue_answer(answer, self.sentence, self.rules.labels)
         if rest is None:
             return []
         length = CHARACTERS_PER_TOKEN * self.rules.draft
@@ -121,7 +124,8 @@ class Copy:
         """Start another window if the copy has passed the middle of this one."""
         if self.end >= len(self.sentence):
             return
-        place = measure_copy(self.rules.decode(self.tokens), self.sentence)
+        answer = self.rules.decode(self.tokens)
+        place = measure_copy(answer, self.sentence, self.rules.labels)
         if place is not None and place[0] >= self.middle:
             self.start_window(*place)
 

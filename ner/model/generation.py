@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +13,7 @@ from ner.model.copying import Copy, CopyRules
 from ner.model.device import is_out_of_memory
 from ner.model.tokenizer import find_token_ends
 from ner.text.answers import Answer, Piece
+from ner.text.klue import LABELS
 
 
 def find_shared_prefix(prompts: list[list[int]]) -> list[int]:
@@ -65,7 +66,7 @@ class AnswerGenerator:
     """Answers prompts greedily, in batches.
 
     Where answers copy their sentences, each call of the model gets `draft` tokens of the copy. With
-    `constrain`, the copy must be exact.
+    `constrain`, the copy must be exact and have no other than these `labels`.
     """
 
     def __init__(
@@ -75,10 +76,11 @@ class AnswerGenerator:
         end_tokens: list[int],
         draft: int = 0,
         constrain: bool = False,
+        labels: Collection[str] = LABELS,
     ):
         self.model, self.tokenizer, self.end_tokens = model, tokenizer, end_tokens
         vocabulary = model.config.get_text_config().vocab_size
-        self.rules = CopyRules(tokenizer, end_tokens, draft, constrain, vocabulary)
+        self.rules = CopyRules(tokenizer, end_tokens, draft, constrain, vocabulary, labels)
 
     def generate(
         self,

@@ -7,15 +7,16 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from ner.model.adapter import (
     read_adapter_config,
+    read_adapter_task,
     read_min_confidence,
-    read_prompt_name,
     read_record,
 )
 from ner.model.hub import Base
 from ner.model.names import is_exaone
 from ner.model.tokenizer import load_tokenizer
 from ner.publishing.results import build_eval_results, describe_evaluation
-from ner.text.prompts import SYSTEM_PROMPTS, build_prompt, get_answer_kind
+from ner.text.prompts import build_prompt
+from ner.text.task import KLUE_TASK, Task, is_klue
 
 TEMPLATE = Path(__file__).with_name("card.md")
 SENTENCE = "손흥민은 춘천에서 태어났다."
@@ -37,11 +38,11 @@ def build_card(
     config, record = read_adapter_config(folder), read_record(folder)
     source = record["data"]["source"] if record else None
     corpus = source if source and source["revision"] else None  # a local one is not named
-    prompt, min_confidence = read_prompt_name(folder), read_min_confidence(folder)
-    kind = get_answer_kind(prompt)
+    recorded, min_confidence = read_adapter_task(folder), read_min_confidence(folder)
+    task = recorded or KLUE_TASK
     name = repo_id.rpartition("/")[2]
     return ModelCard.from_template(
-        build_metadata(name, base, corpus, prompt, min_confidence, metrics),
+        build_metadata(name, base, corpus, recorded, min_confidence, metrics),
         template_path=str(TEMPLATE),
         name=name,
         repo_id=repo_id,
@@ -52,12 +53,13 @@ def build_card(
         exaone_names=exaone_names,
         corpus=corpus,
         precision=record["settings"]["precision"] if record else "nf4",
-        prompt=prompt,
+        prompt=recorded.prompt if recorded else None,
+        labels=None if is_klue(task.labels) else task.labels,
         sentence=SENTENCE,
-        marked=kind == "marked",
-        answer=ANSWERS[kind],
+        marked=task.kind == "marked",
+        answer=write_example(task),
         min_confidence=min_confidence,
-        chat=render_chat(folder, prompt or "basic"),
+        chat=render_chat(folder, task),
         training=describe_training(record) if record else None,
         evaluation=describe_evaluation(metrics) if metrics else None,
     )
@@ -67,12 +69,16 @@ def build_metadata(
     name: str,
     base: str,
     corpus: dict | None,
-    prompt: str | None,
+    task: Task | None,
     min_confidence: float | None,
     metrics: dict | None,
 ) -> ModelCardData:
     """The card's YAML block."""
-    fields = {}
+    record = dict(task.record) if task else {}
+    # evaluate_hub.py reads these three back.
+    fields = {"system_prompt": record.pop("prompt", None), "min_confidence": min_confidence}
+    if record:
+        fields["ner_task"] = record
     if is_exaone(base):
         fields |= {"license": "other", "license_name": "exaone", "license_link": "LICENSE"}
     if metrics:
@@ -86,15 +92,21 @@ def build_metadata(
         tags=["lora", "named-entity-recognition"],
         datasets=[corpus["dataset"]] if corpus else None,
         pipeline_tag="text-generation",
-        system_prompt=prompt,  # evaluate_hub.py reads these two back
-        min_confidence=min_confidence,
         **fields,
     )
 
 
-def render_chat(folder: Path, prompt: str) -> str:
+def write_example(task: Task) -> str:
+    """An answer to `SENTENCE`, or the form of one if the labels are not KLUE's."""
+    if is_klue(task.labels):
+        return ANSWERS[task.kind]
+    label = next(iter(task.labels))
+    return f"… <…:{label}> …" if task.kind == "marked" else f'{{"{label}": ["…", …], …}}'
+
+
+def render_chat(folder: Path, task: Task) -> str:
     """The chat that asks for the names in `SENTENCE`, as the model reads it."""
-    chat = build_prompt(SENTENCE, SYSTEM_PROMPTS[prompt])
+    chat = build_prompt(SENTENCE, task.system_prompt)
     tokenizer = load_tokenizer(Base(str(folder)))
     return tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
 

@@ -6,7 +6,7 @@ An answer is a JSON object that maps labels to mentions: `{"PS": ["손흥민"], 
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ner.text.klue import LABELS
@@ -33,7 +33,6 @@ NULLS = {"null", "true", "false", "None", "True", "False", "NaN", "Infinity", "-
 ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 CONTROL_CHARACTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
-LABEL_OF_NAME = {name: label for label, korean in LABELS.items() for name in (label, korean)}
 DEFAULT_MAX_NEW_TOKENS = 512  # of an answer, if no training answers are known
 MAX_DEPTH = 100  # deeper nesting is not an answer and would only cost time
 
@@ -71,11 +70,14 @@ def write_answer(tokens: Sequence[str], entities: list[tuple[str, int, int]]) ->
     return json.dumps(answer, ensure_ascii=False)
 
 
-def read_answer(answer: str) -> tuple[str, list[tuple[str, str]]]:
+def read_answer(
+    answer: str, labels: Mapping[str, str] = LABELS
+) -> tuple[str, list[tuple[str, str]]]:
     """Read a model's answer: how it was read, and the (label, text) pairs it lists.
 
     The first is "json", "repaired", "cut off" or "unreadable"; see `conversion.tag_answer`. Plain
-    JSON is tried first, then the first bracketed value in the text that can be an answer.
+    JSON is tried first, then the first bracketed value in the text that can be an answer. `labels`
+    are descriptions by name.
     """
     try:
         # Numbers stay text: 1.50 must be found as written, and 5,000 digits would raise.
@@ -85,15 +87,15 @@ def read_answer(answer: str) -> tuple[str, list[tuple[str, str]]]:
         value = None
     if not is_answer(value):
         read, value = scan_answer(answer)
-    return read, [(label, join_surrogates(text)) for label, text in list_mentions(value)]
+    return read, [(label, join_surrogates(text)) for label, text in list_mentions(value, labels)]
 
 
-def locate_mentions(answer: str) -> list[tuple[int, int]]:
+def locate_mentions(answer: str, labels: Mapping[str, str] = LABELS) -> list[tuple[int, int]]:
     """The span in a JSON answer of each mention that `read_answer` lists, without quotes.
 
     Plain JSON that is nested too deeply has fewer spans than mentions.
     """
-    return [text.span for _, text in list_mentions(scan_answer(answer)[1])]
+    return [text.span for _, text in list_mentions(scan_answer(answer)[1], labels)]
 
 
 def scan_answer(answer: str) -> tuple[str, list]:
@@ -188,7 +190,7 @@ def unescape(escape: re.Match) -> str:
     return CONTROL_CHARACTERS.get(escape[2], escape[2])
 
 
-def list_mentions(answer: list) -> list[tuple[str, str]]:
+def list_mentions(answer: list, labels: Mapping[str, str]) -> list[tuple[str, str]]:
     """List the (label, text) pairs of an answer in order, with our names for the labels.
 
     The texts are the answer's own strings or atoms.
@@ -196,13 +198,13 @@ def list_mentions(answer: list) -> list[tuple[str, str]]:
     A text's label is the innermost key above it. If that key is "text", the label is the value of
     "label" beside it.
     """
-    mentions = []
+    mentions, known = [], index_labels(labels)
     pending: list = [("", answer)]  # a stack rather than recursion: JSON may nest deeply
     while pending:
         label, value = pending.pop()
         if isinstance(value, list):
             fields = dict(item for item in value if isinstance(item, tuple))
-            if is_record(fields):
+            if is_record(fields, known):
                 if isinstance(fields.get("label"), str):
                     label = fields["label"]
                 pending.append((label, fields["text"]))
@@ -211,21 +213,33 @@ def list_mentions(answer: list) -> list[tuple[str, str]]:
                     item if isinstance(item, tuple) else (label, item) for item in reversed(value)
                 )
         elif isinstance(value, str) and value.strip() and label:
-            mentions.append((canonical_label(label), value))
+            mentions.append((canonical_label(label, known), value))
     return mentions
 
 
-def is_record(fields: dict) -> bool:
+def is_record(fields: dict, known: dict[str, str]) -> bool:
     """Whether an object is {"text": …, "label": …} rather than a map from label to mentions."""
     if "text" not in fields:
         return False
-    return not any(canonical_label(name) in LABELS for name in fields if name)
+    return not any(fold_label(name) in known for name in fields if name)
 
 
-def canonical_label(name: str) -> str:
-    """Our label for a name in any case or width, or in Korean. Other names stay as they are."""
-    key = unicodedata.normalize("NFKC", name).strip().upper()
-    return LABEL_OF_NAME.get(key, join_surrogates(name))
+def index_labels(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels by their folded names and descriptions. A name precedes a description."""
+    descriptions = {fold_label(text): label for label, text in labels.items() if text}
+    return descriptions | {fold_label(label): label for label in labels}
+
+
+def fold_label(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).strip().upper()
+
+
+def canonical_label(name: str, known: dict[str, str]) -> str:
+    """Our label for a name or a description in any case or width. Others stay as they are.
+
+    `known` comes from `index_labels`.
+    """
+    return known.get(fold_label(name), join_surrogates(name))
 
 
 def join_surrogates(text: str) -> str:

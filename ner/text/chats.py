@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ner.cli import InputError
 from ner.files import read_json, write_atomically
-from ner.text.prompts import find_prompt
+from ner.text.prompts import SYSTEM_PROMPTS
+from ner.text.task import KLUE_TASK, Task, read_task
 
 REWRITE = "Write the file again: python data_processing.py"
 ROLES = (["user", "assistant"], ["system", "user", "assistant"])
@@ -29,16 +30,33 @@ def write_chats(path: Path, chats: list[dict], source: dict) -> None:
 
 
 def describe_chats(path: Path) -> dict:
-    """The SHA-256 of a file of chats, and their source.
+    """The SHA-256 of a file of chats, and their source, which includes the record of their task.
 
-    If the file was edited since, it has no source, but the name of its system prompt.
+    If the file was edited since, it has no source, but the record of its task.
     """
     fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()
     source = read_json(source_path(path))
     if source is not None and source.get("sha256") == fingerprint:
         return {"sha256": fingerprint, "source": source}
-    prompt = find_prompt(load_chats(path)[0][0]["content"])
-    return {"sha256": fingerprint, "source": None, "prompt": prompt}
+    system_prompt = load_chats(path)[0][0]["content"]
+    return {"sha256": fingerprint, "source": None, **record_task(system_prompt, source or {})}
+
+
+def record_task(system_prompt: str, source: dict) -> dict:
+    """The record of the task that a system prompt belongs to: that of `source`, or one of KLUE's.
+
+    Its `prompt` is None if it is neither.
+    """
+    task = read_task(source)
+    if task and task.system_prompt == system_prompt:
+        return task.record
+    names = [name for name, text in SYSTEM_PROMPTS.items() if text == system_prompt]
+    return {"prompt": names[0] if names else None}
+
+
+def find_task(data: dict) -> Task:
+    """The task of chats, from `describe_chats`. KLUE's if it is not known."""
+    return read_task(data["source"] or data) or KLUE_TASK
 
 
 def load_chats(path: Path) -> list[list[dict]]:

@@ -1,6 +1,6 @@
 """Turn a model's answer into tags, and record what happened to every mention."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ner.text.alignment import place_mentions
 from ner.text.answers import Piece, locate_mentions, read_answer, write_answer
@@ -24,11 +24,12 @@ def tag_answer(
     kind: str = "json",
     pieces: Sequence[Piece] | None = None,
     min_confidence: float = 0.0,
+    labels: Mapping[str, str] = LABELS,
 ) -> tuple[list[str], dict]:
     """Tag `tokens` with a model's answer and diagnose the answer.
 
-    `kind` is "json" or "marked". Returns one IOB2 tag per token, always well-formed, and a
-    diagnosis that can be saved as JSON:
+    `kind` is "json" or "marked", and `labels` are descriptions by name. Returns one IOB2 tag per
+    token, always well-formed, and a diagnosis that can be saved as JSON:
 
     - `read`, how a JSON answer was read:
         - "json": it is plain JSON
@@ -39,7 +40,7 @@ def tag_answer(
     - `mentions`, everything the answer lists, in its order, each with `label`, `text` and `status`:
         - "placed": tagged, with `start` and `end` in characters of the sentence
         - "not found": no free occurrence in the sentence
-        - "unknown label": not one of KLUE's labels
+        - "unknown label": not one of `labels`
         - "unsure": it has a place, but its confidence is below `min_confidence`
     - `further`, occurrences that the answer did not list and that were tagged too, each with
       `label`, `text`, `start` and `end`. A marked answer has none
@@ -55,30 +56,33 @@ def tag_answer(
     the sentence), up to a bound.
     """
     if kind == "marked":
-        reading, mentions = read_marked(answer, "".join(tokens))
+        reading, mentions = read_marked(answer, "".join(tokens), labels)
         further = []
     else:
-        reading, mentions, further = place_answer(answer, "".join(tokens))
+        reading, mentions, further = place_answer(answer, "".join(tokens), labels)
     if pieces is not None:
-        add_confidence(mentions, further, answer, kind, pieces)
+        spans = locate_marks(answer) if kind == "marked" else locate_mentions(answer, labels)
+        add_confidence(mentions, further, answer, spans, pieces)
         further = drop_unsure(mentions, further, min_confidence)
     placed = [mention for mention in mentions if mention["status"] == "placed"]
     entities = [(entity["start"], entity["end"], entity["label"]) for entity in placed + further]
     return write_tags(entities, tokens), {**reading, "mentions": mentions, "further": further}
 
 
-def place_answer(answer: str, sentence: str) -> tuple[dict, list[dict], list[dict]]:
+def place_answer(
+    answer: str, sentence: str, labels: Mapping[str, str]
+) -> tuple[dict, list[dict], list[dict]]:
     """Read a JSON answer and place its mentions. Returns `read`, `mentions` and `further`."""
-    read, pairs = read_answer(answer)
+    read, pairs = read_answer(answer, labels)
     mentions = [
         {
             "label": label,
             "text": text,
-            "status": "not found" if label in LABELS else "unknown label",
+            "status": "not found" if label in labels else "unknown label",
         }
         for label, text in pairs
     ]
-    known = [mention for mention in mentions if mention["label"] in LABELS]
+    known = [mention for mention in mentions if mention["label"] in labels]
     spans, further = place_mentions(
         [(mention["label"], mention["text"]) for mention in known], sentence
     )
@@ -89,13 +93,17 @@ def place_answer(answer: str, sentence: str) -> tuple[dict, list[dict], list[dic
 
 
 def add_confidence(
-    mentions: list[dict], further: list[dict], answer: str, kind: str, pieces: Sequence[Piece]
+    mentions: list[dict],
+    further: list[dict],
+    answer: str,
+    spans: list[tuple[int, int]],
+    pieces: Sequence[Piece],
 ) -> None:
     """Add `answer_span` and `confidence` to the mentions, and `confidence` to `further`.
 
-    If it is unknown where the mentions stand in the answer, they get the whole answer's.
+    `spans` are where the mentions stand in the answer. If there is not one for each, they get the
+    whole answer's confidence.
     """
-    spans = locate_marks(answer) if kind == "marked" else locate_mentions(answer)
     if len(spans) != len(mentions):
         spans = [(0, len(answer))] * len(mentions)
     confidences: dict[tuple[str, str], float] = {}

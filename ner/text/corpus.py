@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
 from datasets.exceptions import DatasetsError
 
 from ner.cli import InputError
-from ner.text.klue import KLUE, TAGS
+from ner.text.klue import KLUE, LABELS, TAGS
 from ner.text.notation import parse_marked_sentence
 
 FEATURES = Features(
@@ -99,6 +99,10 @@ def read_marked_file(path: Path) -> Dataset:
             f"{path}: no sentences. Expected one per line, such as <손흥민:PS>은 달린다."
         )
     return Dataset.from_dict(rows, features=FEATURES)
+
+
+def get_labels(rows: Dataset, dataset: str) -> dict[str, str]:
+    return LABELS
 
 
 def get_id2label(rows: Dataset) -> dict[int, str]:

@@ -5,7 +5,7 @@ Such an answer copies the sentence, opens a name before a character and closes i
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ner.text.klue import LABELS
 from ner.text.notation import escape
@@ -13,13 +13,13 @@ from ner.text.notation import escape
 GBNF_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f]')
 
 
-def write_grammar(sentence: str, inside: bool = False) -> str:
+def write_grammar(sentence: str, inside: bool = False, labels: Iterable[str] = LABELS) -> str:
     r"""The grammar in llguidance's Lark. `inside` is whether the sentence begins inside a name.
 
     `no_forcing` matters: otherwise llguidance rejects the tokens of a syllable that the tokenizer
     splits.
     """
-    rules = list_rules(sentence, quote, inside)
+    rules = list_rules(sentence, quote, labels, inside)
     lines = [
         '%llguidance { "no_forcing": true }',
         "start: i0" if inside else "start: o0",
@@ -28,28 +28,30 @@ def write_grammar(sentence: str, inside: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_gbnf(sentence: str) -> str:
+def write_gbnf(sentence: str, labels: Iterable[str] = LABELS) -> str:
     """The grammar in llama.cpp's GBNF, for servers.
 
     xgrammar, which vLLM can use, reads it and refuses llguidance's Lark (tried with 0.1.25, 0.1.29
     and 0.2.8).
     """
-    rules = [
-        f"{name} ::= {alternatives}" for name, alternatives in list_rules(sentence, quote_gbnf)
-    ]
-    return "\n".join(["root ::= o0", *rules]) + "\n"
+    rules = list_rules(sentence, quote_gbnf, labels)
+    lines = [f"{name} ::= {alternatives}" for name, alternatives in rules]
+    return "\n".join(["root ::= o0", *lines]) + "\n"
 
 
 def list_rules(
-    sentence: str, write_literal: Callable[[str], str], inside: bool = False
+    sentence: str,
+    write_literal: Callable[[str], str],
+    labels: Iterable[str],
+    inside: bool = False,
 ) -> Iterator[tuple[str, str]]:
     """The names and alternatives of the rules, which both notations write alike.
 
     Rule `o3` is the rest of the answer from character 3 on, outside of a name, and `i3` inside of
     one.
     """
-    labels = " | ".join(f'"{label}"' for label in LABELS)
-    yield "CLOSE", f'":" ({labels}) ">"'
+    names = " | ".join(write_literal(label) for label in labels)
+    yield "CLOSE", f'":" ({names}) ">"'
     for position, character in enumerate(sentence):
         literal = write_literal(escape(character))
         following = position + 1

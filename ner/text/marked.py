@@ -8,12 +8,13 @@ aligned with the sentence, and the marks move along.
 
 import re
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from ner.text.alignment import normalize
-from ner.text.answers import canonical_label, join_surrogates
+from ner.text.answers import canonical_label, index_labels, join_surrogates
 from ner.text.klue import LABELS
 from ner.text.notation import CHARACTER, ESCAPED
 
@@ -28,7 +29,7 @@ MAX_CELLS, MAX_LENGTH = 20_000_000, 30_000
 
 
 class Mark(NamedTuple):
-    """A mark of an answer: its label, and its mention's place in the text without marks."""
+    """A mark of an answer: its label as written, and its mention's place in the unmarked text."""
 
     label: str
     start: int
@@ -43,7 +44,9 @@ class MarkedText(NamedTuple):
     marks: list[Mark]
 
 
-def read_marked(answer: str, sentence: str) -> tuple[dict, list[dict]]:
+def read_marked(
+    answer: str, sentence: str, labels: Mapping[str, str] = LABELS
+) -> tuple[dict, list[dict]]:
     """Read a marked answer: how it was read, and its mentions.
 
     The first has `read`: "copied" (the sentence as it is), "mended" (a copy with differences),
@@ -51,9 +54,11 @@ def read_marked(answer: str, sentence: str) -> tuple[dict, list[dict]]:
     number of characters that are missing, wrong or too many. The mentions are those of
     `conversion.tag_answer`.
     """
-    copy = parse_marks(answer)
+    copy, known = parse_marks(answer), index_labels(labels)
     if copy.text == sentence:
-        mentions = [describe_mention(copy, mark, (mark.start, mark.end)) for mark in copy.marks]
+        mentions = [
+            describe_mention(copy, mark, (mark.start, mark.end), known) for mark in copy.marks
+        ]
         return {"read": "copied", "edits": 0}, mentions
     alignment = align(copy.text, sentence)
     read = alignment.classify()
@@ -63,7 +68,7 @@ def read_marked(answer: str, sentence: str) -> tuple[dict, list[dict]]:
         if span and span[0] < end:
             span = None  # the other half of a character such as ㎞
         end = span[1] if span else end
-        mentions.append(describe_mention(copy, mark, span))
+        mentions.append(describe_mention(copy, mark, span, known))
     return {"read": read, "edits": alignment.count_edits()}, mentions
 
 
@@ -91,8 +96,7 @@ def parse_marks(answer: str) -> MarkedText:
             text, end = "<", position + 1
         text = join_surrogates(ESCAPED.sub(r"\1", text))
         if mark:
-            label, span = canonical_label(mark["label"]), mark.span()
-            marks.append(Mark(label, length, length + len(text), span))
+            marks.append(Mark(mark["label"], length, length + len(text), mark.span()))
         parts.append(text)
         length += len(text)
         position = end
@@ -205,13 +209,12 @@ def compute_edit_distances(copy: list[Unit], target: list[Unit]) -> np.ndarray:
     return table
 
 
-def describe_mention(copy: MarkedText, mark: Mark, span: tuple[int, int] | None) -> dict:
-    mention = {
-        "label": mark.label,
-        "text": copy.text[mark.start : mark.end],
-        "status": "not found",
-    }
-    if mark.label not in LABELS:
+def describe_mention(
+    copy: MarkedText, mark: Mark, span: tuple[int, int] | None, known: dict[str, str]
+) -> dict:
+    label = canonical_label(mark.label, known)
+    mention = {"label": label, "text": copy.text[mark.start : mark.end], "status": "not found"}
+    if label not in known.values():
         mention["status"] = "unknown label"
     elif span:
         mention |= {"status": "placed", "start": span[0], "end": span[1]}

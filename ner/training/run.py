@@ -28,7 +28,10 @@ NOT_RECIPE = {
 }
 # A resumed run may also change these. The chats are compared by fingerprint, not by source, and
 # checkpointing computes the same numbers again.
-FREE_ON_RESUME = {"source", "prompt", "activation_checkpointing", "checkpoint_every"}
+FREE_ON_RESUME = {
+    *("source", "prompt", "labels", "system_prompt", "answer"),
+    *("activation_checkpointing", "checkpoint_every"),
+}
 # Transformers' optimizers and schedules that need no extra package or setting.
 OPTIMIZERS = [
     *("adamw_torch", "adamw_torch_fused", "adafactor", "sgd", "adagrad", "rmsprop", "ademamix"),

@@ -17,8 +17,8 @@ from ner.text.answers import Answer
 from ner.text.confidence import choose_threshold, list_confidences
 from ner.text.continuation import DRAFT
 from ner.text.conversion import tag_answer
-from ner.text.prompts import find_prompt, get_answer_kind
 from ner.text.tags import find_entities
+from ner.text.task import Task
 
 BATCH_SIZE = 32
 BEST = "best.json"
@@ -28,28 +28,31 @@ class ScoreValidation(TrainerCallback):
     """Generates answers for held-out chats, turns them into tags and computes seqeval's micro F1.
 
     It also chooses the confidence threshold with the best F1. The gold tags are those of the
-    chats' own answers. `folder` holds the best adapter so far, its score and its threshold.
+    chats' own answers. `task` is that of all chats. `folder` holds the best adapter so far, its
+    score and its threshold.
     """
 
     def __init__(
         self,
         chats: list[list[dict]],
+        task: Task,
         tokenizer: PreTrainedTokenizerBase,
         end_tokens: list[int],
         folder: Path,
     ):
-        self.folder, self.tokenizer, self.end_tokens = folder, tokenizer, end_tokens
+        self.task, self.folder = task, folder
+        self.tokenizer, self.end_tokens = tokenizer, end_tokens
         self.prompts = [encode_prompt(chat[:-1], tokenizer) for chat in chats]
         self.sentences = [chat[-2]["content"] for chat in chats]
-        self.kinds = [get_answer_kind(find_prompt(chat[0]["content"])) for chat in chats]
         texts = [chat[-1]["content"] for chat in chats]
         answers = [Answer(index, text, True) for index, text in enumerate(texts)]
         self.gold = [self.tag(answer)[0] for answer in answers]
         self.max_new_tokens = 2 * max(len(tokenizer(text)["input_ids"]) for text in texts)
 
     def tag(self, answer: Answer) -> tuple[list[str], dict]:
-        sentence, kind = list(self.sentences[answer.index]), self.kinds[answer.index]
-        return tag_answer(answer.text, sentence, kind, answer.pieces)
+        sentence = list(self.sentences[answer.index])
+        labels = self.task.labels
+        return tag_answer(answer.text, sentence, self.task.kind, answer.pieces, labels=labels)
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step == 0 and state.is_world_process_zero:
@@ -84,17 +87,16 @@ class ScoreValidation(TrainerCallback):
             # gradient.
             if isinstance(module, Linear4bit):
                 module.train()
-        generator = AnswerGenerator(model, self.tokenizer, self.end_tokens, DRAFT, constrain=True)
+        generator = AnswerGenerator(
+            model, self.tokenizer, self.end_tokens, DRAFT, constrain=True, labels=self.task.labels
+        )
+        copied = dict(enumerate(self.sentences)) if self.task.kind == "marked" else {}
         answers = generator.generate(
             dict(enumerate(self.prompts)),
             find_shared_prefix(self.prompts),
             BATCH_SIZE,
             self.max_new_tokens,
-            {
-                index: sentence
-                for index, sentence in enumerate(self.sentences)
-                if self.kinds[index] == "marked"
-            },
+            copied,
         )
         answers = sorted(answers)
         model.train()

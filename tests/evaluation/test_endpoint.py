@@ -18,6 +18,7 @@ from ner.evaluation import endpoint
 from ner.evaluation.endpoint import EndpointRecognizer, locate_tokens
 from ner.text.answers import Answer, Piece
 from ner.text.grammar import write_gbnf
+from ner.text.task import build_task
 from tests.evaluation.runs import ALL, MEMORIZED, check_same_results, read_lines
 from tests.helpers import ROOT
 
@@ -185,7 +186,7 @@ def test_server_that_refuses_grammars(server, tmp_path):
 
 def test_grammar_is_for_marked_answers():
     with pytest.raises(InputError, match=r"--constrain is for marked answers.*--prompt marked"):
-        EndpointRecognizer(NOWHERE, "stand-in", "basic", constrain=True)
+        EndpointRecognizer(NOWHERE, "stand-in", build_task("basic"), constrain=True)
 
 
 def test_server_that_does_not_answer(tmp_path, monkeypatch):
@@ -228,7 +229,7 @@ def pauses(monkeypatch) -> list[float]:
 
 
 def test_failing_server_is_asked_five_times(pauses):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "basic")
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", build_task("basic"))
     recognizer.client = FailingClient(*[make_status_error(503)] * 5)
     with pytest.raises(InputError, match=r"no answer from stand-in \(status 503\)"):
         list(recognizer.answer({0: "봄"}))
@@ -238,7 +239,7 @@ def test_failing_server_is_asked_five_times(pauses):
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_permanent_error_is_not_repeated(pauses, status):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "basic")
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", build_task("basic"))
     recognizer.client = FailingClient(make_status_error(status))
     with pytest.raises(InputError, match=rf"\(status {status}\)"):
         list(recognizer.answer({0: "봄"}))
@@ -248,7 +249,7 @@ def test_permanent_error_is_not_repeated(pauses, status):
 @pytest.mark.parametrize("constrain", [False, True])
 @pytest.mark.parametrize("status", [400, 422])
 def test_server_that_refuses_logprobs_is_asked_without_them(pauses, status, constrain):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked", constrain=constrain)
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", build_task("marked"), constrain=constrain)
     recognizer.client = FailingClient(make_status_error(status))
     for sentence in ("봄", "이"):
         assert list(recognizer.answer({0: sentence})) == [Answer(0, "봄", True)]
@@ -260,7 +261,7 @@ def test_server_that_refuses_logprobs_is_asked_without_them(pauses, status, cons
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_server_that_refuses_every_request_is_asked_twice(pauses, status):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked")
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", build_task("marked"))
     errors = [make_status_error(status, f'{{"message": "{text}"}}') for text in ("one", "two")]
     recognizer.client = FailingClient(*errors)
     message = rf"no answer from stand-in \(status {status}: two\)\. Check that the address"
@@ -270,7 +271,7 @@ def test_server_that_refuses_every_request_is_asked_twice(pauses, status):
 
 
 def test_busy_server_is_still_asked_for_logprobs(pauses):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked")
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", build_task("marked"))
     recognizer.client = FailingClient(make_status_error(503), make_status_error(500))
     list(recognizer.answer({0: "봄"}))
     assert all(request["logprobs"] for request in recognizer.client.requests)
@@ -278,7 +279,7 @@ def test_busy_server_is_still_asked_for_logprobs(pauses):
 
 def test_missing_logprobs_stop_the_run_at_once_if_required(monkeypatch):
     recognizer = EndpointRecognizer(
-        NOWHERE, "stand-in", "marked", concurrency=1, require_logprobs=True
+        NOWHERE, "stand-in", build_task("marked"), concurrency=1, require_logprobs=True
     )
     recognizer.client = FailingClient()
     build = endpoint.build_prompt
@@ -304,7 +305,7 @@ def test_missing_logprobs_stop_the_run_at_once_if_required(monkeypatch):
     ],
 )
 def test_refused_grammar_is_explained(pauses, status, text, reason):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked", constrain=True)
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", build_task("marked"), constrain=True)
     recognizer.client = FailingClient(*[make_status_error(status, text)] * 5)
     with pytest.raises(InputError) as stop:
         list(recognizer.answer({0: "봄"}))
@@ -334,7 +335,7 @@ class ReplyingClient:
     ],
 )
 def test_probabilities_are_optional(logprobs, pieces):
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "basic")
+    recognizer = EndpointRecognizer(NOWHERE, "stand-in", build_task("basic"))
     message = {"role": "assistant", "content": "봄"}
     recognizer.client = ReplyingClient(finish_reason="stop", message=message, **logprobs)
     [answer] = recognizer.answer({7: "봄"})
@@ -342,7 +343,9 @@ def test_probabilities_are_optional(logprobs, pieces):
 
 
 def test_empty_answer_has_no_tokens():
-    recognizer = EndpointRecognizer(NOWHERE, "stand-in", "marked", require_logprobs=True)
+    recognizer = EndpointRecognizer(
+        NOWHERE, "stand-in", build_task("marked"), require_logprobs=True
+    )
     message = {"role": "assistant", "content": None}
     recognizer.client = ReplyingClient(
         finish_reason="stop", message=message, logprobs={"content": []}

@@ -10,6 +10,7 @@ from ner.text.answers import Answer
 from ner.text.chats import load_chats
 from ner.text.corpus import load_split
 from ner.text.marked import read_marked
+from ner.text.task import build_task
 from tests.helpers import SAMPLE
 
 
@@ -21,7 +22,9 @@ def marked_model(marked_adapter, stand_in):
 @pytest.fixture(scope="module")
 def recognizer(marked_adapter, stand_in) -> LocalRecognizer:
     base = Base(str(stand_in))
-    return LocalRecognizer(base, "float32", marked_adapter, "adapter", "marked", max_new_tokens=100)
+    return LocalRecognizer(
+        base, "float32", marked_adapter, "adapter", build_task("marked"), max_new_tokens=100
+    )
 
 
 def answer(

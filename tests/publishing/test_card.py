@@ -6,12 +6,12 @@ import pytest
 from jinja2 import Environment
 from jinja2.meta import find_undeclared_variables
 
-import evaluate_hub
 from ner.evaluation.definitions import SCORES
-from ner.model.adapter import read_min_confidence, read_prompt_name
+from ner.model.adapter import read_adapter_task, read_min_confidence
 from ner.publishing import card as card_module
 from ner.publishing.card import build_card
 from ner.text.prompts import SYSTEM_PROMPTS
+from ner.text.task import build_own_task, build_task
 from tests.publishing.helpers import BASE, build_metrics, change_json, read_card, write_published
 
 
@@ -116,10 +116,29 @@ def test_revision_of_the_base_is_on_the_card(folder):
 def test_prompt_travels_with_the_card(folder, tmp_path):
     change_json(folder / "training.json", data={"source": {"prompt": "strict", "revision": None}})
     strict = write_published(folder, tmp_path / "strict")
-    assert read_prompt_name(folder) == read_prompt_name(strict) == "strict"
-    assert evaluate_hub.choose_prompt(None, strict) == "strict"
+    assert read_adapter_task(folder) == read_adapter_task(strict) == build_task("strict")
     (strict / "README.md").write_text("---\nsystem_prompt: unheard_of\n---\n")
-    assert evaluate_hub.choose_prompt(None, strict) == "basic"
+    assert read_adapter_task(strict) is None
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        build_task("basic", {"상품": "제품 이름", "no": "", "brand-2": "on: # 'off'"}),
+        build_task("marked", {"색_상": "", "1": "하나"}),
+        build_own_task("이름을 찾으세요.\n\n---\n  # '{}': 끝", "marked"),
+        build_own_task("찾으세요.", "json", {"상품": ""}),
+    ],
+)
+def test_task_travels_with_the_card(folder, tmp_path, task):
+    source = {"revision": None, **task.record}
+    change_json(folder / "training.json", data={"source": source})
+    published = write_published(folder, tmp_path / "published")
+    assert not (published / "training.json").exists()
+    assert read_adapter_task(folder) == read_adapter_task(published) == task
+    card = (published / "README.md").read_text(encoding="utf-8")
+    assert task.system_prompt in card
+    assert all(label in card for label in task.labels)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ner.model.tokenizer import load_tokenizer
 from ner.text.answers import Answer, Piece
 from ner.text.chats import load_chats, write_chats
 from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
+from ner.text.task import KLUE_TASK, build_task
 from ner.training.checkpoints import is_complete
 from ner.training.encoding import hold_out
 from ner.training.validation import ScoreValidation
@@ -28,7 +29,7 @@ def test_answers_are_scored(adapter, stand_in, chats_file, tmp_path):
     base = Base(str(stand_in))
     tokenizer = load_tokenizer(base)
     end_tokens = [tokenizer.eos_token_id]
-    validation = ScoreValidation(load_chats(chats_file), tokenizer, end_tokens, tmp_path)
+    validation = ScoreValidation(load_chats(chats_file), KLUE_TASK, tokenizer, end_tokens, tmp_path)
     model = load_recognizer(base, "nf4", adapter)
     # Use the base's precision, as autocast did in training.
     tensors = [tensor for name, tensor in model.named_parameters() if "lora_" in name]
@@ -43,7 +44,9 @@ def test_gold_tags_of_marked_chats(stand_in, tmp_path):
     tokenizer = load_tokenizer(Base(str(stand_in)))
     prompt = build_prompt("이 사람, 이 대표", SYSTEM_PROMPTS["marked"])
     chat = [*prompt, {"role": "assistant", "content": "이 사람, <이:PS> 대표"}]
-    validation = ScoreValidation([chat], tokenizer, [tokenizer.eos_token_id], tmp_path)
+    validation = ScoreValidation(
+        [chat], build_task("marked"), tokenizer, [tokenizer.eos_token_id], tmp_path
+    )
     assert validation.gold == [["O"] * 6 + ["B-PS"] + ["O"] * 3]
 
 
@@ -57,7 +60,9 @@ def test_threshold_is_chosen_by_the_confidence_of_the_answers(stand_in, tmp_path
         ]
         for sentence, answer in [("가나", "<가:PS>나"), ("다라", "다<라:LC>")]
     ]
-    validation = ScoreValidation(chats, tokenizer, [tokenizer.eos_token_id], tmp_path)
+    validation = ScoreValidation(
+        chats, build_task("marked"), tokenizer, [tokenizer.eos_token_id], tmp_path
+    )
     logs = [math.log(0.9), math.log(0.2), math.log(0.1)]
     answers = [
         Answer(0, "<가:PS><나:PS>", True, [Piece(6, logs[0]), Piece(12, logs[1])]),

@@ -35,7 +35,7 @@ function describeEntity(label, confidence, error) {
 
 function markEntity(text, label, error, confidence) {
   const note = element("small", { lang: "en" }, describeEntity(label, confidence, error));
-  return element("mark", { class: error ? `${label} off` : label }, text, note);
+  return element("mark", { class: error ? "off" : "", "data-label": label }, text, note);
 }
 
 function markSentence(sentence, entities) {

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
@@ -12,12 +14,15 @@ from markupsafe import Markup
 from ner.evaluation.budget import TITLES, display_name
 from ner.evaluation.definitions import SCORES
 from ner.evaluation.page.sentences import KINDS, pack_sentence
+from ner.evaluation.predictions import find_task
 from ner.evaluation.published import PUBLISHED
-from ner.text.klue import LABELS
+from ner.text.task import is_klue
 
 FOLDER = Path(__file__).parent
 # A cell of the confusion matrix gets one shade darker with each of these shares of its row.
 SHADES = (0, 0.01, 0.03, 0.1)
+HUES = (215, 145, 275, 40, 345, 180)  # of the first labels
+GOLDEN_ANGLE = 137.5  # degrees; keeps any number of hues apart
 
 
 def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
@@ -26,23 +31,27 @@ def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
     `rows` come from `retag` and `metrics` from `compute_metrics`.
     """
     sentences = [pack_sentence(row) for row in rows]
-    style = (FOLDER / "page.css").read_text(encoding="utf-8")
+    labels = find_task(settings).labels
+    style = (FOLDER / "page.css").read_text(encoding="utf-8") + color_labels(labels)
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     right = sum(sentence["right"] for sentence in sentences)
-    return load_template().render(
+    return load_template(labels).render(
         model=name_model(settings),
         metrics=metrics,
         right=right,
         wrong=len(sentences) - right,
-        labels=LABELS,
+        labels=labels,
         score_definitions=SCORES,
-        confusion=shade_confusion(metrics["confusion"]),
+        confusion=shade_confusion(metrics["confusion"], labels),
         budget=[stack_bar(group, counts) for group, counts in metrics["budget"].items()],
         curve=draw_curve(metrics["confidence"]["curve"]) if "confidence" in metrics else {},
-        published=group_published(),
+        published=group_published() if is_klue(labels) else {},
         settings={name: write_setting(value) for name, value in settings.items()},
         kinds=KINDS,
-        label_filters={"": list(LABELS), "Gold → predicted": list_confused(metrics["confusion"])},
+        label_filters={
+            "": list(labels),
+            "Gold → predicted": list_confused(metrics["confusion"], labels),
+        },
         # These are not escaped: two files of our own, and JSON that `embed_json` made safe.
         style=Markup(style),
         script=Markup(script),
@@ -54,7 +63,16 @@ def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
     )
 
 
-def load_template() -> Template:
+def color_labels(labels: Iterable[str]) -> str:
+    """Style rules with the hue of each label."""
+    rules = []
+    for number, label in enumerate(labels):
+        hue = HUES[number] if number < len(HUES) else number * GOLDEN_ANGLE % 360
+        rules.append(f'[data-label="{label}"] {{ --hue: {hue:g}; }}\n')
+    return "".join(rules)
+
+
+def load_template(labels: Mapping[str, str]) -> Template:
     """The template, which escapes all text and fails if a value is missing."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
@@ -63,7 +81,7 @@ def load_template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["display_name"] = display_name
+    environment.filters["display_name"] = partial(display_name, labels=labels)
     environment.filters["thousands"] = "{:,}".format
     environment.filters["decimals"] = write_decimals
     return environment.get_template("page.html")
@@ -97,17 +115,19 @@ def write_setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def list_confused(confusion: dict[str, dict[str, int]]) -> list[str]:
+def list_confused(confusion: dict[str, dict[str, int]], labels: Iterable[str]) -> list[str]:
     """The pairs of labels that were confused, such as "PS>OG"."""
     return [
         f"{gold}>{predicted}"
-        for gold in LABELS
-        for predicted in LABELS
+        for gold in labels
+        for predicted in labels
         if gold != predicted and confusion[gold][predicted]
     ]
 
 
-def shade_confusion(confusion: dict[str, dict[str, int]]) -> dict[str, list[dict]]:
+def shade_confusion(
+    confusion: dict[str, dict[str, int]], labels: Iterable[str]
+) -> dict[str, list[dict]]:
     """The cells of the confusion matrix, by gold label.
 
     Each has a `count` and a `predicted` label. Confused labels also have a `shade` from 1 to 4.
@@ -117,7 +137,7 @@ def shade_confusion(confusion: dict[str, dict[str, int]]) -> dict[str, list[dict
         total = max(sum(counts.values()), 1)
         matrix[gold] = []
         for predicted, count in counts.items():
-            is_confused = gold != predicted and gold in LABELS and predicted in LABELS
+            is_confused = gold != predicted and gold in labels and predicted in labels
             shade = sum(count > total * share for share in SHADES) if is_confused else 0
             matrix[gold].append({"count": count, "predicted": predicted, "shade": shade})
     return matrix
