@@ -22,10 +22,10 @@ def format_table(rows: list[dict]) -> str:
 def format_scores(metrics: dict) -> str:
     """Each F1 with its 95 % interval."""
     lines = [f"{'':<30}     F1   95 % interval, {metrics['sentences']:,} sentences"]
-    for name, score in SCORES.items():
-        f1 = metrics["scores"][name]["f1"]
+    for name, figures in metrics["scores"].items():
+        f1 = figures["f1"]
         interval = f"{f1['low']:.4f} to {f1['high']:.4f}"
-        lines.append(f"{score['title']:<30} {f1['value']:.4f}   {interval}")
+        lines.append(f"{SCORES[name]['title']:<30} {f1['value']:.4f}   {interval}")
     return "\n".join(lines)
 
 

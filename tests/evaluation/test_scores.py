@@ -11,9 +11,11 @@ from sklearn.metrics import f1_score as sklearn_f1_score
 
 from ner.evaluation import scores
 from ner.evaluation.counts import count_sentences, sum_sentences
+from ner.evaluation.definitions import SCORES
 from ner.evaluation.predictions import retag
 from ner.evaluation.scores import SEED, resample, score_counts
 from ner.evaluation.summary import compute_metrics
+from ner.evaluation.tables import format_scores
 from ner.text.klue import LABELS, TAGS
 from tests.evaluation.rows import (
     CONFIDENT,
@@ -152,3 +154,24 @@ def test_mentions_below_the_threshold_are_not_listed():
     """Of four mentions and five gold entities, 손흥민 and 부산 remain."""
     counts = sum_sentences(count_sentences(retag(CONFIDENT, {}, 0.55)))["surface"].sum(axis=0)
     assert counts.tolist() == [2, 2, 5]
+
+
+def test_labels_of_ones_own_have_all_scores_but_klue():
+    labels = {"상품": "제품", "brand-2": ""}
+    rows = [
+        {
+            "id": 0,
+            "tokens": list("나래 신"),
+            "gold": ["B-brand-2", "I-brand-2", "O", "B-상품"],
+            "answer": '{"brand-2": ["나래"]}',
+            "stopped": True,
+        }
+    ]
+    settings = {"prompt": "basic", "labels": labels}
+    metrics = compute_metrics(retag(rows, settings), labels=labels)
+    assert list(metrics["scores"]) == [name for name in SCORES if not name.startswith("klue")]
+    assert metrics["scores"]["seqeval"]["f1"]["value"] == pytest.approx(2 / 3)
+    assert list(metrics["per_label"]) == list(labels)
+    assert metrics["per_label"]["brand-2"]["f1"]["value"] == 1
+    assert metrics["confusion"]["상품"] == {"상품": 0, "brand-2": 0, "missed": 1}
+    assert format_scores(metrics).count("\n") == 5

@@ -59,3 +59,26 @@ def test_rest_of_an_answer(answer, sentence, rest):
 )
 def test_copied_characters(answer, sentence, copied):
     assert measure_copy(answer, sentence) == copied
+
+
+SHOP = ["상품", "상표", "brand-2"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "rest"),
+    [
+        ("<신:", None),
+        ("<신:상", None),
+        ("<신:상품", ">이 희다"),
+        ("<신:상표", ">이 희다"),
+        ("<신:b", "rand-2>이 희다"),
+        ("<신:B", None),
+    ],
+)
+def test_rest_of_a_label_of_ones_own(answer, rest):
+    assert continue_answer(answer, "신이 희다", SHOP) == rest
+
+
+def test_copy_within_a_label_of_ones_own_is_not_measured():
+    assert measure_copy("<신:상", "신이 희다", SHOP) is None
+    assert measure_copy("<신:상표>이", "신이 희다", SHOP) == (2, False)

@@ -45,6 +45,26 @@ def test_unknown_labels_are_reported_but_not_tagged():
     assert statuses == ["unknown label", "placed", "unknown label"]
 
 
+SHOP = {"상품": "제품 이름", "brand-2": "", "색_상": "색"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("json", '{"상품": ["운동화"], "brand-2": ["나래"], "색_상": ["흰색"], "PS": ["나래"]}'),
+        ("json", '{"제품 이름": ["운동화"], "BRAND-2": ["나래"], "색": ["흰색"]}'),
+        ("marked", "<나래:brand-2> <흰색:색_상> <운동화:상품>와 <끈:PS>"),
+        ("marked", "<나래:Brand-2> <흰색:색> <운동화:제품 이름>와 끈"),
+    ],
+)
+def test_labels_of_ones_own(kind, answer):
+    tokens = list("나래 흰색 운동화와 끈")
+    tags, diagnosis = tag_answer(answer, tokens, kind, labels=SHOP)
+    assert find_entities(tags) == [("brand-2", 0, 2), ("색_상", 3, 5), ("상품", 6, 9)]
+    unknown = [m for m in diagnosis["mentions"] if m["status"] == "unknown label"]
+    assert [m["label"] for m in unknown] == (["PS"] if "PS" in answer else [])
+
+
 def test_diagnosis_has_the_status_of_each_mention():
     tokens = list("손흥민은 춘천 사람, 춘천에 산다")
     answer = '{"PS": ["손흥민", "이강인"], "LC": ["춘천"], "X": ["서울"]}'

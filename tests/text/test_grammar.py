@@ -100,6 +100,15 @@ def test_gbnf_allows_exact_copies_with_complete_marks_only(answer):
     )
 
 
+@pytest.mark.parametrize("label", ["상품", "brand-2", "색_상"])
+def test_gbnf_with_labels_of_ones_own(label):
+    grammar = write_gbnf("흰 신", ["상품", "brand-2", "색_상"])
+    matcher = LLMatcher(BYTES, LLMatcher.grammar_from_lark(gbnf_to_lark(grammar)))
+    assert accepts(matcher.deep_copy(), list(f"<흰:{label}> 신".encode()))
+    assert not accepts(matcher.deep_copy(), list(f"<흰:{label[:-1]}> 신".encode()))
+    assert not accepts(matcher.deep_copy(), list("<흰:PS> 신".encode()))
+
+
 def test_gbnf_has_no_line_break_within_a_literal():
     """xgrammar reads none."""
     assert write_gbnf("줄\n") == (
