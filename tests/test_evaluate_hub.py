@@ -9,12 +9,14 @@ from safetensors.torch import load_file, save_file
 import evaluate_hub
 from ner.cli import InputError
 from ner.evaluation.recognizer import LocalRecognizer
+from ner.model.adapter import read_adapter_task
 from ner.model.generation import AnswerGenerator
 from ner.text.answers import Answer, Piece
 from ner.text.corpus import load_split, sample_rows
 from ner.text.klue import TAGS
 from ner.text.notation import mark_entities, parse_marked_sentence
 from ner.text.prompts import SYSTEM_PROMPTS
+from ner.text.task import KLUE_TASK, build_task
 from tests.evaluation.runs import MEMORIZED, read_lines
 from tests.helpers import SAMPLE
 
@@ -258,7 +260,7 @@ def test_threshold_requires_probabilities_of_a_server(flags, required):
 class MarkingRecognizer:
     """Says that a sentence's first character is a person, with a probability of 0.05."""
 
-    prompt = "marked"
+    task = build_task("marked")
 
     def answer(self, sentences):
         for index, sentence in sentences.items():
@@ -282,24 +284,22 @@ def test_endpoint_needs_the_models_name(capsys):
 def test_prompt_is_the_one_the_adapter_was_trained_with(adapter, tmp_path):
     folder = tmp_path / "adapter"
     shutil.copytree(adapter, folder)
-    assert evaluate_hub.choose_prompt(None, folder) == "basic"
+    assert read_adapter_task(folder) == KLUE_TASK
     record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     record["data"]["source"]["prompt"] = "strict"
     (folder / "training.json").write_text(json.dumps(record))
-    assert evaluate_hub.choose_prompt(None, folder) == "strict"
-    assert evaluate_hub.choose_prompt("basic", folder) == "basic"
-    assert evaluate_hub.choose_prompt(None, None) == "basic"
+    assert read_adapter_task(folder) == build_task("strict")
 
 
 @pytest.mark.parametrize(
     ("card", "expected"),
     [
-        ("---\nsystem_prompt: strict\n---\n", "strict"),
-        ("---\nsystem_prompt: unheard_of\n---\n", "basic"),
-        ("An adapter.\n", "basic"),
+        ("---\nsystem_prompt: strict\n---\n", build_task("strict")),
+        ("---\nsystem_prompt: unheard_of\n---\n", None),
+        ("An adapter.\n", None),
     ],
     ids=["recorded", "unknown", "not recorded"],
 )
 def test_prompt_of_a_published_adapter_is_on_its_card(tmp_path, card, expected):
     (tmp_path / "README.md").write_text(card)
-    assert evaluate_hub.choose_prompt(None, tmp_path) == expected
+    assert read_adapter_task(tmp_path) == expected
