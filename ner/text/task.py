@@ -92,12 +92,13 @@ def read_task(record: dict) -> Task | None:
     Raises InputError for labels that cannot be used.
     """
     labels, prompt = record.get("labels", LABELS), record.get("prompt")
+    text, kind = record.get("system_prompt"), record.get("answer")
     if not isinstance(labels, Mapping) or not all(
-        isinstance(text, str) for text in labels.values()
+        isinstance(each, str) for each in labels.values()
     ):
         raise InputError(f"labels: expected descriptions by name, found {str(labels)[:100]}")
-    if prompt == OWN and "system_prompt" in record:
-        return build_own_task(record["system_prompt"], record["answer"], labels)
+    if prompt == OWN and isinstance(text, str) and kind in ("json", "marked"):
+        return build_own_task(text, kind, labels)
     return build_task(prompt, labels) if prompt in SYSTEM_PROMPTS else None
 
 
@@ -135,5 +136,5 @@ def check_data_labels(task: Task, labels: Iterable[str], dataset: str) -> None:
     if unknown := [label for label in labels if label not in task.labels]:
         raise InputError(
             f"{dataset} has labels that the model was not trained for: {', '.join(unknown)}. It "
-            f"was trained for {', '.join(task.labels)}. Choose another --dataset or --adapter"
+            f"was trained for {', '.join(task.labels)}. Choose another data set or another adapter"
         )

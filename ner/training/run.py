@@ -12,10 +12,11 @@ from pathlib import Path
 
 from ner.cli import InputError
 from ner.files import read_json, write_atomically
-from ner.model.adapter import RECORD, read_adapter_config
+from ner.model.adapter import RECORD, read_adapter_config, read_adapter_task
 from ner.model.hub import Base, download_base, find_base
 from ner.model.process import get_process
-from ner.text.chats import describe_chats
+from ner.text.chats import describe_chats, find_task
+from ner.text.task import check_data_labels
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
 CHATS_PER_STEP = 16
@@ -168,7 +169,10 @@ def split_batch(batch_size: int, accumulation: int, processes: int) -> tuple[int
 
 
 def describe_run(settings: TrainingSettings, base: Base, adapter: Path | None = None) -> dict:
-    """Everything that decides a run's result: base, data, settings, library versions, adapter."""
+    """Everything that decides a run's result: base, data, settings, library versions, adapter.
+
+    Raises InputError if the adapter was not trained for the labels of the data.
+    """
     versions = {"python": sys.version.split()[0]}
     versions |= {package: version(package) for package in PACKAGES}
     run = {
@@ -180,6 +184,9 @@ def describe_run(settings: TrainingSettings, base: Base, adapter: Path | None = 
     if adapter:
         from ner.model.tensors import hash_adapter
 
+        if task := read_adapter_task(adapter):
+            labels = find_task(run["data"]).labels
+            check_data_labels(task, labels, str(settings.data))
         run["adapter"] = {"source": settings.adapter, "sha256": hash_adapter(adapter)}
     return run
 

@@ -22,6 +22,9 @@ from ner.training.run import (
     split_batch,
     write_record,
 )
+from ner.text.chats import find_task, write_chats
+from ner.text.prompts import build_prompt
+from ner.text.task import build_task
 from tests.training.helpers import make_settings
 
 
@@ -146,6 +149,18 @@ def test_further_training_records_the_adapter_it_began_with(adapter, chats_file)
     settings = make_settings("--data", str(chats_file), "--adapter", str(adapter))
     run = describe_run(settings, Base("alice/base"), adapter)
     assert run["adapter"] == {"source": str(adapter), "sha256": hash_adapter(adapter)}
+
+
+def test_further_training_keeps_the_labels_of_the_adapter(adapter, tmp_path):
+    chats = tmp_path / "train.jsonl"
+    task = build_task("basic", {"상품": "", "PS": "사람"})
+    answer = {"role": "assistant", "content": "{}"}
+    messages = [*build_prompt("봄", task.system_prompt), answer]
+    write_chats(chats, [{"messages": messages}], task.record)
+    settings = make_settings("--data", str(chats), "--adapter", str(adapter))
+    with pytest.raises(InputError, match=r"train\.jsonl has labels .* not trained for: 상품\. It"):
+        describe_run(settings, Base("alice/base"), adapter)
+    assert find_task(describe_run(settings, Base("alice/base"))["data"]) == task
 
 
 def test_resumed_run_may_change_how_it_computes_the_same_numbers(chats_file):
