@@ -52,7 +52,7 @@ def load_split(
 
     tags = read_tag_names(rows, names, source)
     labels = list_labels(tags.values())
-    if path and not listed:
+    if path and split != "train" and not listed:
         labels |= find_training_labels(folder)
     labels = choose_labels(labels, listed, source)
     as_words = use_words(rows, join, source)

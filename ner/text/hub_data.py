@@ -83,7 +83,7 @@ def find_tag_names(
     is_number = isinstance(kind, Value) and "int" in kind.dtype
     is_name = isinstance(kind, Value) and "string" in kind.dtype
     if "tokens" not in rows.features or not (is_number or is_name or isinstance(kind, ClassLabel)):
-        columns = ", ".join(f"{name} ({kind})" for name, kind in rows.features.items())
+        columns = ", ".join(f"{name} ({column})" for name, column in rows.features.items())
         raise InputError(
             f"{source}: expected the columns tokens and ner_tags (a list of ClassLabel, names or "
             f"numbers), found {columns[:300]}"
