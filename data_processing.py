@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ner.cli import InputError, build_parser, positive_int, run_script
+from ner.cli import InputError, add_corpus_flags, build_parser, positive_int, run_script
 from ner.files import check_writable
 from ner.text.chats import write_chats
 from ner.text.conversion import tag_answer, write_gold_answer
@@ -147,8 +147,13 @@ def preprocessing_data(
     seed: int = 42,
     answer: str = "json",
     prompt_file: Path | None = None,
+    labels: Sequence[str] | None = None,
+    join: str = "auto",
 ) -> None:
     """Write the train split as chats to `output`, atomically.
+
+    `labels` are the tags' names by id, for a data set whose tags are plain numbers. `join` is
+    whether tokens are "characters" or "words".
 
     Beside it, `train.source.json` records the data set, its revision, the task and the SHA-256 of
     the chats.
@@ -165,12 +170,10 @@ def preprocessing_data(
         sample_rows,
     )
 
-    rows = sample_rows(load_split(dataset, "train"), num_samples, seed)
+    rows = sample_rows(load_split(dataset, "train", labels, join), num_samples, seed)
     id2label = get_id2label(rows)
-    labels = get_labels(rows, dataset)
-    task = choose_task(
-        None, labels, "marked" if answer == "marked" else prompt, prompt_file, answer
-    )
+    prompt = "marked" if answer == "marked" else prompt
+    task = choose_task(None, get_labels(rows, dataset), prompt, prompt_file, answer)
     chats = create_chat_dataset(rows, id2label, task)
     source = {
         "dataset": dataset,
@@ -185,8 +188,8 @@ def preprocessing_data(
     tags = [id2label[tag] for row in rows["ner_tags"] for tag in row]
     counts = Counter(tag.removeprefix("B-") for tag in tags if tag.startswith("B-"))
     print(json.dumps(chats[0], ensure_ascii=False, indent=4))
-    print("entities:", ", ".join(f"{label} {counts[label]:,}" for label in labels))
-    print(describe_overlap(rows, dataset))
+    print("entities:", ", ".join(f"{label} {counts[label]:,}" for label in task.labels))
+    print(describe_overlap(rows, dataset, labels, join))
     print(f"{output}: {len(chats):,} chats")
 
 
@@ -198,6 +201,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="ID_OR_FOLDER",
         help="data set on the hub, or a local folder",
     )
+    add_corpus_flags(parser)
     parser.add_argument(
         "--output",
         type=Path,

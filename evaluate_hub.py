@@ -178,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
     from ner.evaluation.answering import answer_rows, draw_rows, hash_sentences
     from ner.text.corpus import find_revision, get_labels
 
-    rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed)
+    rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed, args.labels, args.join)
     labels = get_labels(rows, args.dataset)
     recognizer = build_recognizer(args, labels)
     check_data_labels(recognizer.task, labels, args.dataset)

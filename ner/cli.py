@@ -57,6 +57,22 @@ def non_negative_float(text: str) -> float:
     return float(text)
 
 
+def add_corpus_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the flags that say how to read a data set of another form than KLUE's."""
+    parser.add_argument(
+        "--labels",
+        type=lambda text: text.split(","),
+        metavar="TAG,TAG,…",
+        help="names of tags that are plain numbers, the name of 0 first: O,B-PS,I-PS,…",
+    )
+    parser.add_argument(
+        "--join",
+        choices=["auto", "characters", "words"],
+        default="auto",
+        help="what tokens are; words are joined with spaces (default: auto, by their lengths)",
+    )
+
+
 def fraction(text: str) -> float:
     """Parse a number from 0 up to, but not including, 1."""
     if not 0 <= float(text) < 1:

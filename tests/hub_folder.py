@@ -1,4 +1,4 @@
-"""A data set in the hub's layout: Parquet files, and a card that defines the config `ner`."""
+"""Data sets in the hub's layout: Parquet files, and a card that defines their configurations."""
 
 from pathlib import Path
 
@@ -6,14 +6,11 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from ner.text.klue import TAGS
 
-CARD = """\
----
-configs:
-- config_name: ner
+CONFIG = """\
+- config_name: {config}
   data_files:
   - split: train
-    path: ner/train-*.parquet
----
+    path: {config}/train-*.parquet
 """
 
 
@@ -27,7 +24,25 @@ def write_hub_folder(
         {name: rows[name] for name in columns},
         features=Features({name: features[name] for name in columns}),
     )
-    (folder / "ner").mkdir(parents=True)
-    dataset.to_parquet(folder / "ner" / "train-00000-of-00001.parquet")
-    (folder / "README.md").write_text(CARD)
+    return write_configs(folder, {"ner": dataset})
+
+
+def write_configs(folder: Path, configs: dict[str, Dataset]) -> Path:
+    """Write the train split of each configuration, and return the folder."""
+    for config, dataset in configs.items():
+        dataset.to_parquet(folder / config / "train-00000-of-00001.parquet")
+    card = "".join(CONFIG.format(config=config) for config in configs)
+    (folder / "README.md").write_text(f"---\nconfigs:\n{card}---\n")
     return folder
+
+
+def write_tagged(
+    folder: Path, sentences: list[tuple[list[str], list]], kind: ClassLabel | Value
+) -> Path:
+    """Write the config `ner` with these sentences, (tokens, tags), and this kind of tags."""
+    tokens, tags = zip(*sentences, strict=True)
+    dataset = Dataset.from_dict(
+        {"tokens": list(tokens), "ner_tags": list(tags)},
+        features=Features({"tokens": List(Value("string")), "ner_tags": List(kind)}),
+    )
+    return write_configs(folder, {"ner": dataset})

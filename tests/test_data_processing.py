@@ -17,7 +17,7 @@ from data_processing import (
 )
 from ner.cli import InputError
 from ner.text.chats import source_path
-from ner.text.corpus import get_id2label, load_split, read_marked_file
+from ner.text.corpus import get_id2label, load_split
 from ner.text.klue import LABELS, TAGS
 from ner.text.prompts import SYSTEM_PROMPTS
 from ner.text.tags import find_entities, write_tags
@@ -128,7 +128,7 @@ def test_sentences_that_are_not_restored_are_listed(tmp_path, capsys):
     """The first 보리 and the first 이 are not names, but an answer cannot say which it means."""
     path = tmp_path / "train.txt"
     path.write_text("<봄:DT>이 왔다\n보리밥 먹는 <보리:PS>\n이 사람 <이:PS>는\n", encoding="utf-8")
-    rows = read_marked_file(path)
+    rows = load_split(str(tmp_path), "train")
     create_chat_dataset(rows, get_id2label(rows))
     printed = capsys.readouterr().out
     expected = "2 of 3 sentences are not restored exactly from their own answer: rows 1, 2\n"
@@ -138,7 +138,7 @@ def test_sentences_that_are_not_restored_are_listed(tmp_path, capsys):
 def test_only_the_first_rows_that_are_not_restored_are_listed(tmp_path, capsys):
     path = tmp_path / "train.txt"
     path.write_text("이 사람 <이:PS>는\n" * 21, encoding="utf-8")
-    rows = read_marked_file(path)
+    rows = load_split(str(tmp_path), "train")
     create_chat_dataset(rows, get_id2label(rows))
     printed = capsys.readouterr().out
     assert "21 of 21 sentences" in printed
@@ -159,8 +159,8 @@ def test_overlap_of_the_splits_is_printed(tmp_path, capsys):
     ("change", "message"),
     [
         ({"tags": [[0, 12], [12]]}, r"row 1 \(왔다…\): 2 tokens.*1 tag"),
-        ({"names": [*TAGS[:-1], "B-XX"]}, "unknown tags B-XX. Expected B-DT"),
-        ({"columns": ("tokens",)}, r"the columns tokens and ner_tags \(a list of ClassLabel\)"),
+        ({"names": [*TAGS[:-1], "XX"]}, "tag 'XX': expected O, or B-PS and I-PS"),
+        ({"columns": ("tokens",)}, r"the columns tokens and ner_tags \(a list of ClassLabel, "),
     ],
 )
 def test_rows_that_do_not_fit_leave_the_old_chats_alone(tmp_path, change, message):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from ner.files import write_atomically
 from ner.model.process import get_process
 from ner.text.answers import Answer, Piece
 from ner.text.conversion import tag_answer
-from ner.text.corpus import get_id2label, load_split, sample_rows
+from ner.text.corpus import Join, get_id2label, load_split, sample_rows
 from ner.text.task import Task
 
 
@@ -33,9 +33,19 @@ class Recognizer(Protocol):
         """Yield answers by the sentences' indices, in any order."""
 
 
-def draw_rows(dataset: str, split: str, num_samples: int, seed: int) -> Dataset:
-    """A seeded sample of a split. The column `row` has each sentence's position in the split."""
-    rows = load_split(dataset, split)
+def draw_rows(
+    dataset: str,
+    split: str,
+    num_samples: int,
+    seed: int,
+    tag_names: Sequence[str] | None = None,
+    join: Join = "auto",
+) -> Dataset:
+    """A seeded sample of a split. The column `row` has each sentence's position in the split.
+
+    `tag_names` and `join` are those of `load_split`.
+    """
+    rows = load_split(dataset, split, tag_names, join)
     return sample_rows(rows.add_column("row", list(range(len(rows)))), num_samples, seed)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ner.cli import non_negative_int, positive_int
+from ner.cli import add_corpus_flags, non_negative_int, positive_int
 from ner.model.names import ADAPTER, EXAONE
 from ner.text.continuation import DRAFT
 from ner.text.klue import KLUE
@@ -85,6 +85,7 @@ def add_sentence_flags(parser: argparse.ArgumentParser):
     data.add_argument(
         "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
     )
+    add_corpus_flags(data)
     data.add_argument("--split", default="validation", help="split to draw from")
     data.add_argument(
         "--num_samples",

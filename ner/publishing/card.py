@@ -15,6 +15,7 @@ from ner.model.hub import Base
 from ner.model.names import is_exaone
 from ner.model.tokenizer import load_tokenizer
 from ner.publishing.results import build_eval_results, describe_evaluation
+from ner.text.hub_data import split_config
 from ner.text.prompts import build_prompt
 from ner.text.task import KLUE_TASK, Task, is_klue
 
@@ -37,7 +38,9 @@ def build_card(
     """
     config, record = read_adapter_config(folder), read_record(folder)
     source = record["data"]["source"] if record else None
-    corpus = source if source and source["revision"] else None  # a local one is not named
+    corpus = None  # a local one is not named
+    if source and source["revision"]:
+        corpus = source | {"dataset": split_config(source["dataset"])[0]}
     recorded, min_confidence = read_adapter_task(folder), read_min_confidence(folder)
     task = recorded or KLUE_TASK
     name = repo_id.rpartition("/")[2]

@@ -7,6 +7,7 @@ from huggingface_hub import EvalResult
 
 from ner.cli import InputError
 from ner.evaluation.definitions import SCORES
+from ner.text.hub_data import split_config
 from ner.text.klue import KLUE
 
 
@@ -42,6 +43,7 @@ def build_eval_results(metrics: dict) -> list[EvalResult]:
     settings = metrics["settings"]
     dataset = settings["dataset"]
     is_local = Path(dataset).is_dir() or dataset.count("/") != 1
+    dataset_id, config = split_config(dataset)
     conditions = list_conditions(metrics)
     results = []
     for name, figures in metrics["scores"].items():
@@ -52,9 +54,9 @@ def build_eval_results(metrics: dict) -> list[EvalResult]:
             result = EvalResult(
                 task_type="token-classification",
                 task_name="Named entity recognition",
-                dataset_type=Path(dataset).name if is_local else dataset,
-                dataset_name="KLUE-NER" if dataset == KLUE else Path(dataset).name,
-                dataset_config=None if is_local else "ner",
+                dataset_type=Path(dataset_id).name if is_local else dataset_id,
+                dataset_name="KLUE-NER" if dataset_id == KLUE else Path(dataset_id).name,
+                dataset_config="ner" if dataset_id == KLUE else config,
                 dataset_split=settings["split"],
                 dataset_revision=settings.get("dataset_revision"),
                 dataset_args={"sentences": metrics["sentences"]},

@@ -1,108 +1,159 @@
-"""Load tagged sentences from the hub, a folder in the hub's layout, or text in KLUE's notation."""
+"""Load tagged sentences from the hub or a folder, in the forms that docs/training.md lists."""
 
 import re
-import tempfile
+from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import Literal
 
-from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
-from datasets.exceptions import DatasetsError
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from ner.cli import InputError
-from ner.text.klue import KLUE, LABELS, TAGS
-from ner.text.notation import parse_marked_sentence
+from ner.text.hub_data import find_tag_names, load_hub_rows, split_config
+from ner.text.klue import TAGS
+from ner.text.labels import (
+    check_continuation,
+    choose_labels,
+    list_labels,
+    list_tags,
+    read_label_file,
+    read_tag,
+)
+from ner.text.text_files import find_text_file, list_text_files, read_text_file
+from ner.text.words import are_words, insert_spaces
 
-FEATURES = Features(
-    {
+Join = Literal["auto", "characters", "words"]
+
+
+def load_split(
+    dataset: str, split: str, tag_names: Sequence[str] | None = None, join: Join = "auto"
+) -> Dataset:
+    """One split with the columns `sentence`, `tokens` (list of str) and `ner_tags` (list of ids).
+
+    The tokens, put together, are the sentence. If they are words, spaces become tokens of their
+    own. KLUE's own data set is returned as it is.
+
+    - `dataset`: a hub id or a folder, with a configuration after a colon if there are several;
+    - `tag_names`: the tags' names by id, for a data set whose tags are plain numbers;
+    - `join`: whether tokens are characters or words. `auto` looks at them.
+
+    Raises InputError, with file and line or with the row, for data that cannot be read or used.
+    """
+    source, folder = f"{dataset}, {split}", Path(split_config(dataset)[0])
+    listed = read_label_file(folder)
+    path = find_text_file(folder, split)
+    if path is None:
+        rows = load_hub_rows(dataset, split)
+        names = find_tag_names(rows, tag_names, source)
+    elif tag_names:
+        raise InputError(f"{path}: its tags have names. Leave out --labels")
+    else:
+        rows, names = read_rows(path, listed), None
+
+    tags = read_tag_names(rows, names, source)
+    labels = list_labels(tags.values())
+    if path and split != "train" and not listed:
+        labels |= find_training_labels(folder)
+    labels = choose_labels(labels, listed, source)
+    as_words = use_words(rows, join, source)
+    if names and set(names) <= set(TAGS) and not as_words:
+        return rows
+    return encode_rows(rows, tags, list_tags(labels), as_words, source)
+
+
+def read_rows(path: Path, listed: Mapping[str, str] | None) -> Dataset:
+    """A text file as a data set whose tags are names."""
+    tokens, tags = zip(*read_text_file(path, listed), strict=True)
+    return Dataset.from_dict({"tokens": list(tokens), "ner_tags": list(tags)})
+
+
+def find_training_labels(folder: Path) -> set[str]:
+    """The labels of a folder's training file: a smaller split may lack some."""
+    labels = set()
+    for path in list_text_files(folder, "train"):
+        for _, tags in read_text_file(path, None):
+            labels |= list_labels(tags)
+    return labels
+
+
+def read_tag_names(
+    rows: Dataset, names: Sequence[str] | None, source: str
+) -> dict[int, str] | dict[str, str]:
+    """Tags such as B-PS by their ids or, without `names`, by how the data set writes them."""
+    if names:
+        written = dict(enumerate(names))
+    else:
+        written = {name: name for name in sorted(set(chain.from_iterable(rows["ner_tags"])))}
+    try:
+        return {value: read_tag(name) for value, name in written.items()}
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def use_words(rows: Dataset, join: Join, source: str) -> bool:
+    """Whether to put spaces between tokens. Prints that `auto` found words."""
+    if join != "auto":
+        return join == "words"
+    words = are_words(rows[:1000]["tokens"])
+    if words:
+        print(f"{source}: the tokens are words, joined with spaces")
+    return words
+
+
+def encode_rows(
+    rows: Dataset, tags: Mapping, tag_names: list[str], as_words: bool, source: str
+) -> Dataset:
+    """Rows with our columns, whose ids are those of `tag_names`. Raises InputError with the row."""
+    ids = {name: position for position, name in enumerate(tag_names)}
+
+    def encode(row: dict, index: int) -> dict:
+        tokens, named = row["tokens"], [tags.get(tag) for tag in row["ner_tags"]]
+        try:
+            check_sentence(tokens, named)
+        except ValueError as error:
+            raise InputError(f"{source}, row {index}: {error}") from None
+        if as_words:
+            tokens, named = insert_spaces(tokens, named)
+        sentence = "".join(tokens)
+        return {"sentence": sentence, "tokens": tokens, "ner_tags": [ids[tag] for tag in named]}
+
+    features = {
         "sentence": Value("string"),
         "tokens": List(Value("string")),
-        "ner_tags": List(ClassLabel(names=TAGS)),
+        "ner_tags": List(ClassLabel(names=tag_names)),
     }
-)
+    return rows.map(
+        encode,
+        with_indices=True,
+        features=Features(features),
+        remove_columns=[name for name in rows.column_names if name not in features],
+        # The cache would not notice that this code changed.
+        load_from_cache_file=False,
+        desc="sentences",
+    )
 
 
-def load_split(dataset: str, split: str) -> Dataset:
-    """One split with the columns `tokens` (list of str) and `ner_tags` (list of ClassLabel ids).
-
-    `dataset` is a hub id, a local folder in the hub's layout (config `ner`), or a folder with
-    `{split}.txt` in KLUE's notation. Raises InputError if it cannot be read or has other columns.
-    """
-    folder = Path(dataset)
-    if (folder / f"{split}.txt").is_file():
-        return read_marked_file(folder / f"{split}.txt")
-    if texts := sorted(path.name for path in folder.glob("*.txt")):
-        raise InputError(f"{dataset}: has no {split}.txt, only {', '.join(texts)}")
-    if not folder.is_dir() and dataset.count("/") != 1:
-        raise InputError(
-            f"{dataset}: no such folder. A data set on the hub is named owner/name, such as {KLUE}"
-        )
-    try:
-        rows = load_hub_layout(dataset, split)
-    except (OSError, ValueError, DatasetsError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"cannot read the split '{split}' of {dataset}: {reason}\n"
-            "Expected an id on the hub (which needs a network), a folder in the hub's layout with "
-            "a config 'ner', or a folder with train.txt and validation.txt. Try data/sample"
-        ) from error
-    check_columns(rows, f"{dataset}, {split}")
-    return rows
-
-
-def load_hub_layout(dataset: str, split: str) -> Dataset:
-    if not Path(dataset).is_dir():
-        return load_dataset(dataset, "ner", split=split)
-    # The shared cache identifies a folder by its name alone, and could return another one's rows.
-    with tempfile.TemporaryDirectory() as cache:
-        return load_dataset(dataset, "ner", split=split, cache_dir=cache, keep_in_memory=True)
-
-
-def check_columns(rows: Dataset, source: str) -> None:
-    """Check that a data set has KLUE's columns and tags. Raises InputError."""
-    tags = rows.features.get("ner_tags")
-    is_class_label = isinstance(tags, List) and isinstance(tags.feature, ClassLabel)
-    if "tokens" not in rows.features or not is_class_label:
-        columns = ", ".join(f"{name} ({kind})" for name, kind in rows.features.items())
-        raise InputError(
-            f"{source}: expected the columns tokens and ner_tags (a list of ClassLabel), "
-            f"found {columns[:300]}"
-        )
-    if unknown := set(tags.feature.names) - set(TAGS):
-        raise InputError(
-            f"{source}: unknown tags {', '.join(sorted(unknown))}. Expected {', '.join(TAGS)}"
-        )
-
-
-def read_marked_file(path: Path) -> Dataset:
-    """A data set with KLUE's columns from a text file in KLUE's notation. Skips blank lines.
-
-    Raises InputError, with file and line, for a malformed line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: not UTF-8 (byte {error.start}). Save the file as UTF-8"
-        ) from None
-    rows = {"sentence": [], "tokens": [], "ner_tags": []}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            tokens, tags = parse_marked_sentence(line)
-        except ValueError as error:
-            raise InputError(f"{path}:{number}: {error}") from None
-        rows["sentence"].append("".join(tokens))
-        rows["tokens"].append(tokens)
-        rows["ner_tags"].append([TAGS.index(tag) for tag in tags])
-    if not rows["tokens"]:
-        raise InputError(
-            f"{path}: no sentences. Expected one per line, such as <손흥민:PS>은 달린다."
-        )
-    return Dataset.from_dict(rows, features=FEATURES)
+def check_sentence(tokens: list[str], tags: list[str | None]) -> None:
+    """Check that each token has text and a tag that may follow the last one. Raises ValueError."""
+    if len(tokens) != len(tags):
+        raise ValueError(f"{len(tokens)} tokens but {len(tags)} tags: each token needs one tag")
+    if not all(tokens):
+        raise ValueError("a token is empty. Remove it from the data set, with its tag")
+    if None in tags:
+        raise ValueError("a tag is null or a number without a name. Each needs one")
+    for before, tag in pairwise(["O", *tags]):
+        check_continuation(before, tag)
 
 
 def get_labels(rows: Dataset, dataset: str) -> dict[str, str]:
-    return LABELS
+    """The data set's labels, descriptions by name, in the order in which a prompt lists them.
+
+    They are those of the folder's `labels.json`, or KLUE's six if there are no others, or the names
+    in alphabetical order, without descriptions.
+    """
+    labels = list_labels(map(read_tag, get_id2label(rows).values()))
+    listed = read_label_file(Path(split_config(dataset)[0]))
+    return choose_labels(labels, listed, dataset)
 
 
 def get_id2label(rows: Dataset) -> dict[int, str]:
@@ -127,13 +178,19 @@ def find_revision(rows: Dataset) -> str | None:
     return None
 
 
-def describe_overlap(rows: Dataset, dataset: str) -> str:
-    """How many training sentences are repeated, and how many the validation split has too."""
+def describe_overlap(
+    rows: Dataset, dataset: str, tag_names: Sequence[str] | None = None, join: Join = "auto"
+) -> str:
+    """How many training sentences are repeated, and how many the validation split has too.
+
+    `tag_names` and `join` are those of `load_split`.
+    """
     sentences = ["".join(tokens) for tokens in rows["tokens"]]
     repeated = f"sentences: {len(sentences) - len(set(sentences)):,} repeated"
     try:
-        validation = {"".join(tokens) for tokens in load_split(dataset, "validation")["tokens"]}
+        others = load_split(dataset, "validation", tag_names, join)
     except InputError:
         return f"{repeated}; no validation split to compare with"
+    validation = {"".join(tokens) for tokens in others["tokens"]}
     shared = sum(sentence in validation for sentence in sentences)
     return f"{repeated}, {shared:,} also in the validation split"

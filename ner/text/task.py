@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from ner.cli import InputError
 from ner.text.klue import LABELS
+from ner.text.labels import check_labels
 from ner.text.prompts import STRICT, SYSTEM_PROMPTS, write_system_prompt
 
 OWN = "file"  # the name of a system prompt from --prompt_file
-MOST_LABELS = 50
 
 
 class Task(NamedTuple):
@@ -36,7 +36,7 @@ KLUE_TASK = Task()
 
 def build_task(prompt: str = "basic", labels: Mapping[str, str] = LABELS) -> Task:
     """The task with one of our system prompts. Raises InputError for labels it cannot ask for."""
-    check_labels(labels)
+    check_labels(labels, "labels")
     kind = "marked" if prompt == "marked" else "json"
     if prompt != "strict":
         return Task(labels, prompt, write_system_prompt(prompt, labels), kind)
@@ -50,7 +50,7 @@ def build_task(prompt: str = "basic", labels: Mapping[str, str] = LABELS) -> Tas
 
 def build_own_task(system_prompt: str, kind: str, labels: Mapping[str, str] = LABELS) -> Task:
     """The task with a system prompt of one's own."""
-    check_labels(labels)
+    check_labels(labels, "labels")
     return Task(labels, OWN, system_prompt, kind)
 
 
@@ -105,21 +105,6 @@ def read_task(record: dict) -> Task | None:
 def is_klue(labels: Mapping[str, str]) -> bool:
     """Whether labels are KLUE's, with its descriptions and in its order."""
     return list(labels.items()) == list(LABELS.items())
-
-
-def check_labels(labels: Iterable[str]) -> None:
-    """Check the names of labels. Raises InputError."""
-    names = list(labels)
-    if not 0 < len(names) <= MOST_LABELS:
-        raise InputError(f"{len(names)} labels: expected 1 to {MOST_LABELS}")
-    if reserved := {"missed", "made_up"} & set(names):
-        raise InputError(f"label {min(reserved)}: the report uses this name. Choose another one")
-    for name in names:
-        if not name or any(character.isspace() or character in '<>:\\"' for character in name):
-            raise InputError(
-                f"label {name!r}: a name needs a character, and has no white space and none of "
-                '< > : \\ "'
-            )
 
 
 def check_marked(task: Task, flag: str) -> None:

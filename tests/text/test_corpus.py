@@ -1,45 +1,222 @@
+import json
 import re
 
 import numpy
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, List, Value
 
 from ner.cli import InputError
 from ner.text.corpus import (
     describe_overlap,
+    encode_rows,
     find_revision,
     get_id2label,
+    get_labels,
     load_split,
-    read_marked_file,
     sample_rows,
 )
 from ner.text.klue import LABELS, TAGS
 from ner.text.tags import find_entities
-from tests.helpers import SAMPLE
-from tests.hub_folder import write_hub_folder
+from tests.helpers import ROOT, SAMPLE
+from tests.hub_folder import write_configs, write_hub_folder, write_tagged
+
+# Three sentences in each of the forms, with labels of one's own.
+SENTENCES = [
+    (list("토끼 새 자"), ["B-brand-2", "I-brand-2", "O", "B-상품", "I-상품", "I-상품"]),
+    (list("감색모자"), ["B-색_상", "I-색_상", "B-상품", "I-상품"]),
+    (list("왔 다"), ["O", "O", "O"]),
+]
+MARKED = ["<토끼:brand-2> <새 자:상품>", "<감색:색_상><모자:상품>", "왔 다"]
+SPANS = [
+    ("토끼 새 자", [[3, 6, "상품"], [0, 2, "brand-2"]]),
+    ("감색모자", [[0, 2, "색_상"], [2, 4, "상품"]]),
+    ("왔 다", []),
+]
+OBJECTS = [
+    (text, [{"id": 1, "label": c, "start_offset": a, "end_offset": b} for a, b, c in spans])
+    for text, spans in SPANS
+]
+TAG_NAMES = ["O", "B-brand-2", "I-brand-2", "B-상품", "I-상품", "B-색_상", "I-색_상"]
+IDS = [(tokens, [TAG_NAMES.index(tag) for tag in tags]) for tokens, tags in SENTENCES]
 
 
-def test_malformed_line_is_reported_with_file_and_line(tmp_path):
-    path = tmp_path / "train.txt"
-    path.write_text("<봄:DT>이 왔다\n\n<손흥민:XX>은\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"train\.txt:3: character 1: expected <mention:LABEL>"):
-        read_marked_file(path)
+def write_tags(form: str, headers: list[str] | None = None) -> str:
+    """A line for each token and tag, and a header above each sentence."""
+    blocks = []
+    for number, (tokens, tags) in enumerate(SENTENCES):
+        lines = [
+            form.format(token=token, tag=tag, label=tag[2:], prefix=tag[0])
+            for token, tag in zip(tokens, tags, strict=True)
+        ]
+        blocks.append("\n".join([*headers[number : number + 1], *lines] if headers else lines))
+    return "\n\n".join(blocks) + "\n"
 
 
-def test_file_without_sentences_or_not_utf8(tmp_path):
-    path = tmp_path / "train.txt"
-    path.write_text("\n \n")
-    with pytest.raises(InputError, match="no sentences"):
-        read_marked_file(path)
-    path.write_bytes("봄".encode("cp949"))
-    with pytest.raises(InputError, match="not UTF-8"):
-        read_marked_file(path)
+def write_lines(field: str, records: list) -> str:
+    return "\n".join(json.dumps({"text": text, field: spans}) for text, spans in records)
 
 
-def test_windows_files_are_read(tmp_path):
-    path = tmp_path / "train.txt"
-    path.write_bytes("\ufeff<봄:DT>이\r\n왔다\r\n".encode())
-    assert read_marked_file(path)["sentence"][:] == ["봄이", "왔다"]
+HEADERS = [f"## klue-ner-v1_train_0000{n}-nsmc\t{line}" for n, line in enumerate(MARKED)]
+NAVER = write_tags("{token}\t{label}_{prefix}").replace("_O", "-")
+FILES = {
+    "notation": ("{}.txt", "\n".join(MARKED)),
+    "KLUE": ("klue-ner-v1.1_{}.tsv", write_tags("{token}\t{tag}", HEADERS)),
+    "KLUE, renamed": ("{}.tsv", write_tags("{token}\t{tag}", HEADERS)),
+    "two columns": ("{}.conll", write_tags("{token}\t{tag}")),
+    "Windows": ("{}.tsv", "\ufeff" + write_tags("{token}\t{tag}").replace("\n", "\r\n")),
+    "CoNLL-2003": ("{}.conll", "-DOCSTART- -X- O O\n\n" + write_tags("{token}\tNN\tI\t{tag}")),
+    "Naver": ("{}.tsv", NAVER),
+    "doccano": ("{}.jsonl", write_lines("label", SPANS)),
+    "doccano, newer": ("{}.jsonl", write_lines("entities", OBJECTS)),
+    "spaCy": ("{}.jsonl", "\n" + write_lines("entities", SPANS) + "\n\n"),
+}
+COLUMNS = {
+    "ClassLabel": (IDS, ClassLabel(names=TAG_NAMES), None),
+    "names": (SENTENCES, Value("string"), None),
+    "numbers": (IDS, Value("int64"), TAG_NAMES),
+}
+
+
+def check_rows(rows: Dataset, dataset: str) -> None:
+    """Check that a split has SENTENCES in our columns, and their labels."""
+    id2label = get_id2label(rows)
+    assert rows.column_names == ["sentence", "tokens", "ner_tags"]
+    assert rows["sentence"][:] == ["".join(tokens) for tokens, _ in SENTENCES]
+    tags = [[id2label[tag] for tag in row] for row in rows["ner_tags"]]
+    assert list(zip(rows["tokens"], tags, strict=True)) == SENTENCES
+    assert get_labels(rows, dataset) == {"brand-2": "", "상품": "", "색_상": ""}
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_text_files_give_the_same_rows(tmp_path, form):
+    name, content = FILES[form]
+    (tmp_path / name.format("train")).write_bytes(content.encode())
+    check_rows(load_split(str(tmp_path), "train"), str(tmp_path))
+
+
+@pytest.mark.parametrize("form", COLUMNS)
+def test_columns_of_the_hub_give_the_same_rows(tmp_path, form):
+    sentences, kind, tag_names = COLUMNS[form]
+    folder = str(write_tagged(tmp_path, sentences, kind))
+    check_rows(load_split(folder, "train", tag_names), folder)
+
+
+def test_json_lines_with_the_hubs_columns(tmp_path):
+    """They need no card: without one, the configuration is the default one."""
+    lines = [json.dumps({"tokens": tokens, "ner_tags": tags}) for tokens, tags in SENTENCES]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines))
+    check_rows(load_split(str(tmp_path), "train"), str(tmp_path))
+
+
+def test_chats_beside_a_corpus_are_no_second_corpus(tmp_path):
+    (tmp_path / "train.jsonl").write_text('{"messages": [{"role": "user", "content": "봄"}]}\n')
+    (tmp_path / "train.txt").write_text("봄\n")
+    assert load_split(str(tmp_path), "train")["sentence"][:] == ["봄"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["test.txt"], "test.txt"),
+        (["test.txt", "dev.jsonl"], "dev.jsonl"),
+        (["test.txt", "klue-ner-v1.1_dev.tsv"], "klue-ner-v1.1_dev.tsv"),
+        (["test.txt", "dev.conll", "validation.txt"], "validation.txt"),
+    ],
+)
+def test_other_names_of_the_validation_file(tmp_path, names, expected):
+    contents = {".txt": "{}\n", ".jsonl": '{{"text": "{}", "label": []}}\n'}
+    for name in names:
+        path = tmp_path / name
+        path.write_text(contents.get(path.suffix, "{}\tO\n").format(name))
+    assert load_split(str(tmp_path), "validation")["sentence"][:] == [expected]
+
+
+WIKIANN = Dataset.from_dict(
+    {
+        "tokens": [["손흥민은", "서울", "강남구에", "산다"], ["봄", "과", "LG", "전자"]],
+        "ner_tags": [[1, 5, 6, 0], [0, 0, 3, 4]],
+        "langs": [["ko"] * 4] * 2,
+        "spans": [["PER: 손흥민은", "LOC: 서울 강남구에"], ["ORG: LG 전자"]],
+    }
+).cast_column(
+    "ner_tags", List(ClassLabel(names=["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]))
+)
+
+
+def test_words_of_wikiann(tmp_path, capsys):
+    folder = write_configs(tmp_path, {"ko": WIKIANN, "en": WIKIANN.select([1])})
+    rows = load_split(f"{folder}:ko", "train")
+    assert (
+        f"{folder}:ko, train: the tokens are words, joined with spaces" in capsys.readouterr().out
+    )
+    assert rows["sentence"][:] == ["손흥민은 서울 강남구에 산다", "봄 과 LG 전자"]
+    assert rows["tokens"][0] == ["손흥민은", " ", "서울", " ", "강남구에", " ", "산다"]
+    id2label = get_id2label(rows)
+    assert find_entities([id2label[tag] for tag in rows["ner_tags"][0]]) == [
+        ("PER", 0, 1),
+        ("LOC", 2, 5),
+    ]
+    assert list(get_labels(rows, f"{folder}:ko")) == ["LOC", "ORG", "PER"]
+    assert len(load_split(f"{folder}:en", "train")) == 1
+
+
+def test_join_overrules_the_guess(tmp_path, capsys):
+    folder = str(write_configs(tmp_path, {"ko": WIKIANN}))
+    assert load_split(folder, "train", join="characters")["sentence"][1] == "봄과LG전자"
+    (tmp_path / "train.conll").write_text("봄\tO\n비\tO\n")
+    assert load_split(folder, "train", join="words")["sentence"][:] == ["봄 비"]
+    assert load_split(folder, "train")["sentence"][:] == ["봄비"]
+    assert "words" not in capsys.readouterr().out
+
+
+def test_configuration_must_be_named_if_none_is_the_default(tmp_path):
+    folder = write_configs(tmp_path, {"ko": WIKIANN, "en": WIKIANN})
+    with pytest.raises(InputError, match=f"has the configurations ko, en. Name one.*{folder}:ko"):
+        load_split(str(folder), "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"상품": "제품 이름", "색": None}, {"상품": "제품 이름", "색": ""}),
+        (["색", "상품", "PS"], {"색": "", "상품": "", "PS": ""}),
+    ],
+)
+def test_labels_json_sets_order_and_descriptions(tmp_path, content, expected):
+    (tmp_path / "train.txt").write_text("<모자:상품>\n<봄:색>\n")
+    (tmp_path / "labels.json").write_text(json.dumps(content))
+    rows = load_split(str(tmp_path), "train")
+    assert get_labels(rows, str(tmp_path)) == expected
+    assert list(get_labels(rows, str(tmp_path))) == list(expected)
+    first = next(iter(expected))
+    assert get_id2label(rows)[1] == f"B-{first}"
+
+
+def test_labels_are_those_of_the_training_file_too(tmp_path):
+    (tmp_path / "train.txt").write_text("<모자:상품>\n<봄:PS>\n")
+    (tmp_path / "validation.txt").write_text("<봄:PS>\n")
+    rows = load_split(str(tmp_path), "validation")
+    assert get_labels(rows, str(tmp_path)) == {"PS": "", "상품": ""}
+
+
+def test_klue_labels_keep_their_order_and_descriptions(tmp_path):
+    (tmp_path / "train.txt").write_text("<모자:QT>\n<봄:PS>\n")
+    rows = load_split(str(tmp_path), "train")
+    assert list(get_labels(rows, str(tmp_path)).items()) == list(LABELS.items())
+    assert get_id2label(rows) == dict(enumerate(TAGS))
+
+
+def test_shop_corpus_has_every_label():
+    folder = ROOT / "data" / "shop"
+    for split, least in (("train", 12), ("validation", 5)):
+        rows = load_split(str(folder), split)
+        id2label = get_id2label(rows)
+        tags = [id2label[tag] for row in rows["ner_tags"] for tag in row]
+        labels = get_labels(rows, str(folder))
+        assert list(labels) == ["상품", "브랜드", "색상", "가격"]
+        assert all(tags.count(f"B-{label}") >= least for label in labels)
+        assert all(labels.values())
+        assert len(set(rows["sentence"])) == len(rows)
 
 
 @pytest.mark.parametrize(("split", "least"), [("train", 40), ("validation", 20)])
@@ -66,24 +243,11 @@ def test_folder_that_changed_is_read_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"names": [*TAGS[:-1], "B-XX"]}, "unknown tags B-XX. Expected B-DT"),
-        ({"columns": ("tokens",)}, r"the columns tokens and ner_tags \(a list of ClassLabel\)"),
-    ],
-)
-def test_other_columns_are_reported(tmp_path, change, message):
-    folder = write_hub_folder(tmp_path / "corpus", **change)
-    with pytest.raises(InputError, match=f"corpus, train: .*{message}"):
-        load_split(str(folder), "train")
-
-
-@pytest.mark.parametrize(
     ("dataset", "split", "message"),
     [
         ("nowhere", "train", "nowhere: no such folder"),
         ("klue/klue", "train", "cannot read the split 'train' of klue/klue.*data/sample"),
-        (str(SAMPLE), "test", "has no test.txt, only train.txt, validation.txt"),
+        (str(SAMPLE), "test", "has no file for the split test, only train.txt, validation.txt"),
     ],
 )
 def test_missing_data_set_is_reported(dataset, split, message):
@@ -93,10 +257,20 @@ def test_missing_data_set_is_reported(dataset, split, message):
 
 def test_revision_is_read_from_the_cache_of_a_hub_data_set(tmp_path):
     commit = "0123456789abcdef0123456789abcdef01234567"
-    rows = read_marked_file(SAMPLE / "train.txt")
+    rows = load_split(str(SAMPLE), "train")
     assert find_revision(rows) is None
     rows.save_to_disk(tmp_path / commit)
     assert find_revision(Dataset.load_from_disk(tmp_path / commit)) == commit
+
+
+def test_revision_of_a_hub_data_set_of_words_is_kept(tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    WIKIANN.save_to_disk(tmp_path / commit)
+    rows = Dataset.load_from_disk(tmp_path / commit)
+    names = dict(enumerate(WIKIANN.features["ner_tags"].feature.names))
+    encoded = encode_rows(rows, names, list(names.values()), True, "hub")
+    assert encoded["sentence"][1] == "봄 과 LG 전자"
+    assert find_revision(encoded) == commit
 
 
 def test_sample_is_the_posts():

@@ -48,3 +48,14 @@ def test_marked_sentence_there_and_back(line, sentence, entities):
 def test_malformed_sentence_is_reported_with_the_character(line, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         parse_marked_sentence(line)
+
+
+def test_any_label_if_none_are_given():
+    line = "<모자:상품>와 <감색:색_상> 3:2>1"
+    with pytest.raises(ValueError, match="character 1: expected <mention:LABEL> with one of PS"):
+        parse_marked_sentence(line)
+    tokens, tags = parse_marked_sentence(line, None)
+    assert find_entities(tags) == [("상품", 0, 2), ("색_상", 4, 6)]
+    assert parse_marked_sentence(line, ["상품", "색_상"]) == (tokens, tags)
+    with pytest.raises(ValueError, match=r"character 1: expected <mention:LABEL>, found <봄:D S>"):
+        parse_marked_sentence("<봄:D S>", None)

@@ -11,7 +11,6 @@ from ner.text.task import (
     build_own_task,
     build_task,
     check_data_labels,
-    check_labels,
     choose_task,
     read_task,
 )
@@ -59,28 +58,6 @@ def test_unknown_prompt_is_no_task():
 def test_strict_is_about_klue_alone():
     with pytest.raises(InputError, match=r"--prompt strict .*상품, brand-2, 색_상.*--prompt_file"):
         build_task("strict", SHOP)
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        ([], "0 labels: expected 1 to 50"),
-        ([f"L{number}" for number in range(51)], "51 labels"),
-        (["두 낱말"], "label '두 낱말': a name"),
-        ([""], "label ''"),
-        (["a:b"], "label 'a:b'"),
-        (['"'], "label '\"'"),
-        (["<b>"], "label '<b>'"),
-        (["missed"], "label missed: the report uses this name"),
-    ],
-)
-def test_labels_that_cannot_be_used(labels, message):
-    with pytest.raises(InputError, match=message):
-        check_labels(labels)
-
-
-def test_fifty_labels_can_be_used():
-    check_labels([f"라벨_{number}-x" for number in range(50)])
 
 
 @pytest.mark.parametrize("labels", [["PS"], {"PS": None}, "PS"])

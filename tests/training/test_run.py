@@ -9,6 +9,9 @@ import train
 from ner.cli import InputError
 from ner.model.hub import Base
 from ner.model.tensors import hash_adapter
+from ner.text.chats import find_task, write_chats
+from ner.text.prompts import build_prompt
+from ner.text.task import build_task
 from ner.training.run import (
     OPTIMIZERS,
     PACKAGES,
@@ -22,9 +25,6 @@ from ner.training.run import (
     split_batch,
     write_record,
 )
-from ner.text.chats import find_task, write_chats
-from ner.text.prompts import build_prompt
-from ner.text.task import build_task
 from tests.training.helpers import make_settings
 
 
