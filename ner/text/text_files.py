@@ -17,8 +17,9 @@ from ner.text.tags import write_tags
 
 Sentence = tuple[list[str], list[str]]
 NAMES = ("{}.txt", "{}.conll", "{}.tsv", "klue-ner-v1.1_{}.tsv", "{}.jsonl")
-# KLUE's own files have the sentence above its characters: ## klue-ner-v1_train_00000-nsmc<tab>…
-KLUE_HEADER = re.compile(r"## \S+\t")
+# KLUE's own files have comments at the top, and each sentence above its characters. The token ##,
+# with a tag alone behind it, is no comment.
+KLUE_COMMENT = re.compile(r"## (?!\S+$)")
 EXAMPLE = '{"text": "봄이 왔다", "label": [[0, 1, "DT"]]}'
 # JSON has no bare quotes within a string, so these can only be names of fields.
 OTHER_RECORD = re.compile(r'"(tokens|messages)"\s*:')
@@ -100,7 +101,7 @@ def parse_marked_lines(path: Path, labels: Collection[str] | None) -> list[Sente
 def read_tag_file(path: Path, labels: Collection[str] | None = None) -> list[Sentence]:
     """Read a token and its tag per line, with a blank line between sentences.
 
-    Skips the headers of KLUE's own files and the -DOCSTART- lines of CoNLL-2003.
+    Skips the comments of KLUE's own files and the -DOCSTART- lines of CoNLL-2003.
     """
     sentences, tokens, tags = [], [], []
     for number, line in enumerate([*read_lines(path), ""], start=1):
@@ -108,7 +109,7 @@ def read_tag_file(path: Path, labels: Collection[str] | None = None) -> list[Sen
             if tokens:
                 sentences.append((tokens, tags))
             tokens, tags = [], []
-        elif not line.startswith("-DOCSTART-") and not (not tokens and KLUE_HEADER.match(line)):
+        elif tokens or not is_comment(line):
             try:
                 token, tag = split_columns(line, len(tokens) + 1)
                 tag = read_tag(tag, labels)
@@ -120,6 +121,11 @@ def read_tag_file(path: Path, labels: Collection[str] | None = None) -> list[Sen
     if not sentences:
         raise InputError(f"{path}: no sentences. Expected a token, a tab and its tag on each line")
     return sentences
+
+
+def is_comment(line: str) -> bool:
+    """Whether a line before the first token of a sentence has no token."""
+    return line.startswith("-DOCSTART-") or KLUE_COMMENT.match(line) is not None
 
 
 def split_columns(line: str, number: int) -> tuple[str, str]:

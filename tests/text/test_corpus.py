@@ -56,11 +56,15 @@ def write_lines(field: str, records: list) -> str:
     return "\n".join(json.dumps({"text": text, field: spans}) for text, spans in records)
 
 
+# The top of KLUE's file, with the same words.
+COMMENTS = (
+    "## 토큰, 레이블 구분자 : \\t\n## 토큰 구분자 : \\n\n## 주석 : ##\n## 컬럼명 : CHAR\tNE_TAG\n"
+)
 HEADERS = [f"## klue-ner-v1_train_0000{n}-nsmc\t{line}" for n, line in enumerate(MARKED)]
 NAVER = write_tags("{token}\t{label}_{prefix}").replace("_O", "-")
 FILES = {
     "notation": ("{}.txt", "\n".join(MARKED)),
-    "KLUE": ("klue-ner-v1.1_{}.tsv", write_tags("{token}\t{tag}", HEADERS)),
+    "KLUE": ("klue-ner-v1.1_{}.tsv", COMMENTS + write_tags("{token}\t{tag}", HEADERS)),
     "KLUE, renamed": ("{}.tsv", write_tags("{token}\t{tag}", HEADERS)),
     "two columns": ("{}.conll", write_tags("{token}\t{tag}")),
     "Windows": ("{}.tsv", "\ufeff" + write_tags("{token}\t{tag}").replace("\n", "\r\n")),
@@ -106,6 +110,11 @@ def test_json_lines_with_the_hubs_columns(tmp_path):
     lines = [json.dumps({"tokens": tokens, "ner_tags": tags}) for tokens, tags in SENTENCES]
     (tmp_path / "train.jsonl").write_text("\n".join(lines))
     check_rows(load_split(str(tmp_path), "train"), str(tmp_path))
+
+
+def test_token_that_looks_like_a_comment(tmp_path):
+    (tmp_path / "train.conll").write_text("## O\n# B-X\n")
+    assert load_split(str(tmp_path), "train")["tokens"][:] == [["##", " ", "#"]]
 
 
 def test_chats_beside_a_corpus_are_no_second_corpus(tmp_path):
