@@ -1,0 +1,45 @@
+"""A corpus with labels of its own goes through all four scripts."""
+
+import json
+
+import pytest
+
+import data_processing
+import evaluate_hub
+import upload_hub
+from ner.model.adapter import read_adapter_task
+from tests.helpers import SAMPLE, train_until_memorized
+
+SHOP = SAMPLE.with_name("shop")
+LABELS = ["상품", "브랜드", "색상", "가격"]
+
+
+@pytest.mark.parametrize("answer", ["json", "marked"])
+def test_all_four_scripts(answer, stand_in, tmp_path, capsys):
+    chats, adapter, output = tmp_path / "train.jsonl", tmp_path / "EXAONE-shop", tmp_path / "out"
+    data_processing.main(
+        ["--dataset", str(SHOP), "--output", str(chats), "--answer", answer, "--num_samples", "16"]
+    )
+    train_until_memorized(stand_in, chats, adapter)
+    task = read_adapter_task(adapter)
+    assert (list(task.labels), task.kind) == (LABELS, answer)
+    assert "상품(사고파는 물건의 종류나 이름), 브랜드(" in task.system_prompt
+
+    flags = ["--adapter", str(adapter), "--split", "train", "--num_samples", "16"]
+    evaluate = [*flags, "--dataset", str(SHOP), "--output_dir", str(output)]
+    evaluate_hub.main([*evaluate, "--min_f1", "0.99"])
+    metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
+    assert list(metrics["per_label"]) == list(metrics["settings"]["labels"]) == LABELS
+    assert "klue_entity" not in metrics["scores"]
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert all(f'[data-label="{label}"] {{ --hue:' in page for label in LABELS)
+    assert "KLUE-RoBERTa" not in page
+
+    capsys.readouterr()
+    scores = ["--metrics", str(output / "metrics.json")]
+    upload_hub.main(
+        ["--adapter", str(adapter), "--base_model", "alice/EXAONE-base", "--dry_run", *scores]
+    )
+    card = capsys.readouterr().out
+    assert "상품 (사고파는 물건의 종류나 이름), 브랜드 (" in card
+    assert "PS (person)" not in card
