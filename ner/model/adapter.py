@@ -107,6 +107,19 @@ def read_min_confidence(folder: Path) -> float | None:
     return float(field) if field else None
 
 
+def read_precision(folder: Path) -> str | None:
+    """The precision of the base model in training, if it is recorded.
+
+    A published adapter's card lists it in a table with the other settings.
+    """
+    if record := read_record(folder):
+        return record["settings"]["precision"]
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    found = re.search(r"^\| `precision` \| (\w+) \|$", text, re.MULTILINE)
+    return found[1] if found else None
+
+
 def read_card_field(folder: Path, name: str) -> str | None:
     """A field of a published adapter's card. Such an adapter has no `training.json`."""
     card = folder / "README.md"
