@@ -44,8 +44,8 @@ class Update(NamedTuple):
 class Merging(NamedTuple):
     """An adapter, its updates, and the precision of the base model and of the result.
 
-    `adapter` is its folder. `updates` and `projections` go by the names of the weights in the model. With `nf4`, the base is
-    the one that training in 4-bit saw. Otherwise it is the original.
+    `adapter` is its folder. `updates` and `projections` go by the names of the weights in the
+    model. With `nf4`, the base is the one that training in 4-bit saw, otherwise the original.
     """
 
     adapter: Path
@@ -169,7 +169,7 @@ def merge_tensor(name: str, tensor: StoredTensor, merging: Merging) -> torch.Ten
             weight = round_to_nf4(weight)
     if update := merging.updates.get(name):
         product = (update.b @ update.a).to(weight.device)
-        weight = weight.float() + update.scale * product
+        weight = product.mul_(update.scale).add_(weight)  # in place, which saves two large copies
     return weight.to(merging.dtype).cpu()
 
 

@@ -147,9 +147,9 @@ def test_variant_that_has_plain_tensors_is_refused(stand_in, tmp_path):
 
 
 def test_adapter_of_another_base(stand_in, tmp_path):
-    write_stand_in(tmp_path / "EXAONE-deeper", ExaoneConfig, num_key_value_heads=4)
-    adapter = write_random_adapter(tmp_path / "EXAONE-deeper", tmp_path / "adapter")
-    message = r"4 of the adapter's tensors do not fit this base model.*k_proj"
+    write_stand_in(tmp_path / "EXAONE-wider", ExaoneConfig, head_dim=64)
+    adapter = write_random_adapter(tmp_path / "EXAONE-wider", tmp_path / "adapter")
+    message = r"8 of the adapter's tensors do not fit this base model.*k_proj"
     with pytest.raises(InputError, match=message):
         prepare_merging(load_config(Base(str(stand_in))), adapter, True)
 
@@ -158,7 +158,7 @@ def test_quantized_base(stand_in, tmp_path):
     adapter = write_random_adapter(stand_in, tmp_path / "adapter")
     config = load_config(Base(str(stand_in)))
     config.quantization_config = {"quant_method": "fp8"}
-    with pytest.raises(InputError, match="its weights are quantized.*--model"):
+    with pytest.raises(InputError, match=r"its weights are quantized.*--model"):
         prepare_merging(config, adapter, False)
 
 
