@@ -13,6 +13,7 @@ COMMANDS = {
     "benchmarks.answers": "python -m benchmarks.answers",
     "benchmarks.confidence": "python -m benchmarks.confidence",
     "benchmarks.conversion": "python -m benchmarks.conversion",
+    "benchmarks.export": "python -m benchmarks.export",
     "benchmarks.generation": "python -m benchmarks.generation",
     "benchmarks.recipe": "python -m benchmarks.recipe",
     "benchmarks.training": "python -m benchmarks.training",
@@ -22,6 +23,7 @@ RUN_FLAGS = ["--model", "m", "--dataset", "d", "--work_dir", "w"]
 REQUIRED = {
     "benchmarks.answers": RUN_FLAGS,
     "benchmarks.confidence": ["predictions.jsonl"],
+    "benchmarks.export": ["--work_dir", "w"],
     "benchmarks.recipe": RUN_FLAGS,
 }
 # Runs a script as Python does, then prints the modules that it imported.

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from transformers import Exaone4Config, Gemma3TextConfig, PreTrainedModel
 
 from benchmarks import random_exaone
+from benchmarks.export import measure_export, write_models
+from benchmarks.random_adapter import write_random_adapter
 from ner.cli import InputError
 from ner.model.exaone import ExaoneConfig
 from ner.model.hub import Base
@@ -20,8 +22,6 @@ from ner.model.lora import load_adapter
 from ner.publishing import export
 from ner.publishing.export import check_space, write_checkpoint
 from ner.publishing.merging import prepare_merging
-from tests.helpers import ROOT
-from tests.publishing.adapters import write_random_adapter
 from tests.publishing.test_merging import unpack
 from tests.stand_in import write_stand_in
 from tests.test_successors import LLAMA3
@@ -237,34 +237,10 @@ def test_space_is_checked(stand_in, tmp_path, monkeypatch):
         check_space(tmp_path, config, Base("owner/name", None, 1_000_000), torch.bfloat16)
 
 
-MEASURE = """
-import sys, threading, time
-from pathlib import Path
-import export
-from ner.publishing import export as exporting
-
-def measure_memory():
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("RssAnon:")[2].split()[0])
-
-def watch():
-    global peak
-    while True:
-        peak = max(peak, measure_memory())
-        time.sleep(0.001)
-
-exporting.SHARD = sys.argv[5]
-export.main(["--adapter", sys.argv[1], "--output_dir", sys.argv[2]])  # a first use of everything
-before, peak = measure_memory(), 0
-threading.Thread(target=watch, daemon=True).start()
-export.main(["--adapter", sys.argv[3], "--output_dir", sys.argv[4]])
-print(peak - before)
-"""
-
-
 def test_memory_holds_one_shard(stand_in, adapter, tmp_path, monkeypatch):
-    """Beside the page cache, as in `tests/model/test_loading.py`."""
+    """Beside the page cache. Freed memory goes back to the system at once here."""
     monkeypatch.setattr(random_exaone, "SHARD", "60MB")
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
     config = ExaoneConfig(
         vocab_size=8192,
         hidden_size=512,
@@ -273,20 +249,9 @@ def test_memory_holds_one_shard(stand_in, adapter, tmp_path, monkeypatch):
         num_attention_heads=8,
         num_key_value_heads=2,
     )
-    model, out = tmp_path / "EXAONE-model", tmp_path / "EXAONE-out"
-    random_exaone.write_random_exaone(model, config)
-    (model / "LICENSE").write_text("theirs")
-    larger = write_random_adapter(model, tmp_path / "adapter")
-    arguments = [adapter, tmp_path / "EXAONE-first", larger, out, "10MB"]
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    size = sum(shard.stat().st_size for shard in out.glob("*.safetensors"))
-    assert len(list(out.glob("*.safetensors"))) > 4
-    peak = int(done.stdout.splitlines()[-1])
-    assert peak < size / 3
+    larger, folder = write_models(tmp_path, config), tmp_path / "EXAONE-larger"
+    # The first export uses everything once.
+    before, peak = measure_export("10MB", adapter, tmp_path / "EXAONE-first", larger, folder)
+    shards = list(folder.glob("*.safetensors"))
+    assert len(shards) > 9
+    assert peak - before < sum(shard.stat().st_size for shard in shards) / 3

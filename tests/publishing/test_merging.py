@@ -16,12 +16,12 @@ from transformers import (
     PreTrainedModel,
 )
 
+from benchmarks.random_adapter import write_random_adapter
 from ner.cli import InputError
 from ner.model.exaone import ExaoneConfig
 from ner.model.hub import Base
 from ner.model.loading import load_config, load_model
 from ner.publishing.merging import check_tensors, find_tensors, merge_tensor, prepare_merging
-from tests.publishing.adapters import write_random_adapter
 from tests.stand_in import write_stand_in
 
 FAMILIES = {
