@@ -6,13 +6,14 @@ import pytest
 
 from tests.helpers import ROOT, SAMPLE
 
-SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "report"]
+SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "report", "export"]
 COMMANDS = {
     **{name: f"python {name}.py" for name in SCRIPTS},
     "tests.stand_in": "python -m tests.stand_in",
     "benchmarks.answers": "python -m benchmarks.answers",
     "benchmarks.confidence": "python -m benchmarks.confidence",
     "benchmarks.conversion": "python -m benchmarks.conversion",
+    "benchmarks.export": "python -m benchmarks.export",
     "benchmarks.generation": "python -m benchmarks.generation",
     "benchmarks.recipe": "python -m benchmarks.recipe",
     "benchmarks.training": "python -m benchmarks.training",
@@ -22,6 +23,7 @@ RUN_FLAGS = ["--model", "m", "--dataset", "d", "--work_dir", "w"]
 REQUIRED = {
     "benchmarks.answers": RUN_FLAGS,
     "benchmarks.confidence": ["predictions.jsonl"],
+    "benchmarks.export": ["--work_dir", "w"],
     "benchmarks.recipe": RUN_FLAGS,
 }
 # Runs a script as Python does, then prints the modules that it imported.
@@ -86,6 +88,7 @@ def test_help_imports_nothing_slow(name):
             "nothing: no such folder",
         ),
         ("report", ["nothing.jsonl"], "nothing.jsonl: cannot be read"),
+        ("export", ["--adapter", "nothing"], "nothing: no such folder"),
     ],
     ids=SCRIPTS,
 )

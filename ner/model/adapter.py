@@ -1,6 +1,7 @@
 """Find an adapter's folder and read its configuration and training record."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def read_min_confidence(folder: Path) -> float | None:
     if record := read_record(folder):
         return record.get("min_confidence")
     return read_card(folder).get("min_confidence")
+
+
+def read_precision(folder: Path) -> str | None:
+    """The precision of the base model in training, if it is recorded.
+
+    A published adapter's card lists it in a table with the other settings.
+    """
+    if record := read_record(folder):
+        return record["settings"]["precision"]
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    found = re.search(r"^\| `precision` \| (\w+) \|$", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def read_card(folder: Path) -> dict:

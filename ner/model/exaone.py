@@ -66,6 +66,14 @@ class ExaoneConfig(PreTrainedConfig):
         fields["rope_scaling"] = rope if rope["rope_type"] != "default" else None
         return fields
 
+    def to_llama_dict(self) -> dict:
+        """Write the same fields as a Llama's `config.json`."""
+        names = {*ExaoneConfig.__annotations__, "rope_theta", "rope_scaling"}
+        fields = {name: value for name, value in self.to_dict().items() if name in names}
+        for llama, exaone in self.attribute_map.items():
+            fields[llama] = fields.pop(exaone)
+        return fields | {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+
 
 class ExaoneForCausalLM(LlamaForCausalLM):
     """Transformers' own Llama, with EXAONE's configuration and weights."""

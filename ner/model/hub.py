@@ -181,15 +181,16 @@ def hide_progress_bars() -> Iterator[None]:
         enable_progress_bars()
 
 
-def download_base(base: Base) -> None:
+def download_base(base: Base) -> Path:
     """Download all files of a base model. It then loads from the cache without a network.
 
-    One file at a time, because a file that breaks off begins again.
+    One file at a time, because a file that breaks off begins again. Returns their folder.
     """
     if Path(base.name).is_dir():
-        return
+        return Path(base.name)
     advice = "Run the same command again: it keeps complete files and begins a broken one again"
     with explain_hub_errors(base.name, advice):
-        snapshot_download(
+        folder = snapshot_download(
             base.name, revision=base.revision, allow_patterns=MODEL_FILES, max_workers=1
         )
+    return Path(folder)

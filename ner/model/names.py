@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 EXAONE = "LGAI-EXAONE/EXAONE-3.0-7.8B-Instruct"
-# The license requires the name of a derived model to begin with EXAONE.
+# The license requires the names of derived models to begin with EXAONE.
 ADAPTER = "EXAONE-3.0-7.8B-KLUE-NER-LoRA"
+MERGED = "EXAONE-3.0-7.8B-KLUE-NER"
 
 # (EXAONE's, Llama's). Loading applies the renamings in this order, saving in reverse.
 NAMES = [

@@ -37,6 +37,17 @@ def find_source(base: str, trained_on: str, revision: str | None) -> Base:
 
 def read_base_file(base: Base, name: str) -> str:
     """Read a small text file of a base model. Raises InputError."""
+    path = find_base_file(base, name)
+    if path is None:
+        raise InputError(f"{base.name}: has no {name}, which is needed to publish an adapter of it")
+    return path.read_text(encoding="utf-8")
+
+
+def find_base_file(base: Base, name: str) -> Path | None:
+    """A small file of a base model, downloaded if it is on the hub. None if there is none.
+
+    Raises InputError.
+    """
     path = Path(base.name) / name
     if not Path(base.name).is_dir():
         advice = f"Publishing needs its {name}. Check the network and try again"
@@ -47,6 +58,4 @@ def read_base_file(base: Base, name: str) -> str:
                 raise error.__cause__ or error from None
             except EntryNotFoundError:
                 pass
-    if not path.is_file():
-        raise InputError(f"{base.name}: has no {name}, which is needed to publish an adapter of it")
-    return path.read_text(encoding="utf-8")
+    return path if path.is_file() else None

@@ -1,4 +1,4 @@
-"""Check the name of a published adapter against the hub's rules and the base model's license."""
+"""Check the name of a derived model against the hub's rules and the base model's license."""
 
 from pathlib import Path
 
@@ -7,6 +7,8 @@ from huggingface_hub.utils import validate_repo_id
 
 from ner.cli import InputError
 from ner.model.names import ADAPTER, is_exaone
+
+EXPORT_RECORD = "export.json"  # marks a folder that export.py wrote and may replace
 
 
 def is_hub_id(name: str) -> bool:
@@ -21,8 +23,7 @@ def is_hub_id(name: str) -> bool:
 def check_names(repo_id: str, base: str, trained_on: str) -> None:
     """Check that a repository's name is valid and that the base model's license allows it.
 
-    The EXAONE AI Model License 1.1-NC, section 2.1 c, requires the name of a derived model to begin
-    with EXAONE. `base` is the base model's name on the hub, `trained_on` its name in the adapter.
+    `base` is the base model's name on the hub, `trained_on` its name in the adapter.
     Raises InputError.
     """
     try:
@@ -36,9 +37,18 @@ def check_names(repo_id: str, base: str, trained_on: str) -> None:
             f"{base}: the adapter names its base model by a path on this machine, which others do "
             "not have and should not see. Give its name on the hub: --base_model OWNER/NAME"
         )
-    name = repo_id.rpartition("/")[2]
-    if (is_exaone(base) or is_exaone(trained_on)) and not name.startswith("EXAONE"):
+    check_license(repo_id, base, trained_on, "--repo_id")
+
+
+def check_license(name: str, base: str, trained_on: str, flag: str) -> None:
+    """Check that the base model's license allows a derived model of this name.
+
+    The EXAONE AI Model License 1.1-NC, section 2.1 c, requires it to begin with EXAONE. `flag` is
+    the flag that sets the name. An owner may precede it. Raises InputError.
+    """
+    last = name.rpartition("/")[2]
+    if (is_exaone(base) or is_exaone(trained_on)) and not last.startswith("EXAONE"):
         raise InputError(
-            f"{repo_id}: the license of {base} requires the name of a derived model to begin with "
-            f"EXAONE, such as {ADAPTER}. Choose another --repo_id"
+            f"{name}: the license of {base} requires the name of a derived model to begin with "
+            f"EXAONE, such as {ADAPTER}. Choose another {flag}"
         )
