@@ -2,11 +2,16 @@ import json
 
 import pytest
 
-from ner.evaluation.recognizer import choose_max_new_tokens, find_recognizer_base
+from ner.evaluation.recognizer import (
+    LocalRecognizer,
+    choose_max_new_tokens,
+    find_recognizer_base,
+)
 from ner.model.hub import Base
 from ner.model.names import EXAONE
 from ner.model.tokenizer import load_tokenizer
 from ner.text.corpus import load_split
+from ner.text.task import KLUE_TASK
 from tests.helpers import SAMPLE
 
 
@@ -87,7 +92,7 @@ def test_settings_name_everything_that_answers_depend_on(recognizer, adapter, st
     }
 
 
-def test_memorized_sentences_are_answered_by_their_indices(recognizer):
+def test_memorized_sentences_are_answered_by_their_indices(adapter, stand_in):
     from data_processing import bio_to_json
     from ner.text.corpus import get_id2label, sample_rows
 
@@ -97,4 +102,8 @@ def test_memorized_sentences_are_answered_by_their_indices(recognizer):
         tokens = rows[index]["tokens"]
         sentence, answer = bio_to_json(tokens, rows[index]["ner_tags"], get_id2label(rows))
         sentences[index], expected[index] = sentence, answer
+    # In the precision in which it memorized them.
+    recognizer = LocalRecognizer(
+        Base(str(stand_in)), "nf4", adapter, "adapter", KLUE_TASK, max_new_tokens=100
+    )
     assert {answer.index: answer.text for answer in recognizer.answer(sentences)} == expected
