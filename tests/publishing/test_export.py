@@ -15,6 +15,7 @@ from benchmarks import random_exaone
 from benchmarks.export import measure_export, write_models
 from benchmarks.random_adapter import write_random_adapter
 from ner.cli import InputError
+from ner.model.adapter import read_precision
 from ner.model.exaone import ExaoneConfig
 from ner.model.hub import Base
 from ner.model.loading import load_config, load_model
@@ -181,7 +182,8 @@ def test_tokenizer_is_read_as_the_projects_own(stand_in, adapter, recognizer, tm
 
 
 def test_names_in_the_adapter_do_not_matter(stand_in, adapter, published, tmp_path):
-    """An adapter comes back from the hub under EXAONE's names."""
+    """An adapter comes back from the hub under EXAONE's names, its settings on its card."""
+    assert read_precision(published) == read_precision(adapter) == "nf4"
     folders = [
         write_export(stand_in, source, tmp_path / f"EXAONE-{number}", True)
         for number, source in enumerate((adapter, published))
