@@ -77,11 +77,7 @@ def build_metadata(
     metrics: dict | None,
 ) -> ModelCardData:
     """The card's YAML block."""
-    record = dict(task.record) if task else {}
-    # evaluate_hub.py reads these three back.
-    fields = {"system_prompt": record.pop("prompt", None), "min_confidence": min_confidence}
-    if record:
-        fields["ner_task"] = record
+    fields = write_task(task) | {"min_confidence": min_confidence}
     if is_exaone(base):
         fields |= {"license": "other", "license_name": "exaone", "license_link": "LICENSE"}
     if metrics:
@@ -97,6 +93,13 @@ def build_metadata(
         pipeline_tag="text-generation",
         **fields,
     )
+
+
+def write_task(task: Task | None) -> dict:
+    """The fields of a card's YAML block that `read_adapter_task` reads back."""
+    record = dict(task.record) if task else {}
+    fields = {"system_prompt": record.pop("prompt", None)}
+    return fields | {"ner_task": record} if record else fields
 
 
 def write_example(task: Task) -> str:

@@ -5,13 +5,14 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
-from ner.model.adapter import read_prompt_name
+from ner.model.adapter import read_adapter_task
 from ner.model.exaone import ExaoneConfig
 from ner.model.names import is_exaone
 from ner.model.tensors import hash_adapter
-from ner.publishing.card import render_chat
+from ner.publishing.card import render_chat, write_task
 from ner.publishing.merging import Merging
 from ner.publishing.names import is_hub_id
+from ner.text.task import KLUE_TASK
 
 TEMPLATE = Path(__file__).with_name("merged_card.md")
 
@@ -25,7 +26,8 @@ def build_merged_card(
     and `config` its configuration.
     """
     exaone_base, public = is_exaone(base), is_hub_id(base)
-    fields = {}
+    task = read_adapter_task(merging.adapter)
+    fields = write_task(task)
     if public:
         fields |= {"base_model": base, "base_model_relation": "finetune"}
     if exaone_base:
@@ -45,5 +47,5 @@ def build_merged_card(
         exaone_base=exaone_base,
         llama=isinstance(config, ExaoneConfig),
         nf4=merging.nf4,
-        chat=render_chat(folder, read_prompt_name(merging.adapter) or "basic"),
+        chat=render_chat(folder, task or KLUE_TASK),
     )
