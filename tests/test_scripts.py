@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import ROOT, SAMPLE
 
-SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "report"]
+SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "report", "tag"]
 COMMANDS = {
     **{name: f"python {name}.py" for name in SCRIPTS},
     "tests.stand_in": "python -m tests.stand_in",
@@ -86,6 +86,7 @@ def test_help_imports_nothing_slow(name):
             "nothing: no such folder",
         ),
         ("report", ["nothing.jsonl"], "nothing.jsonl: cannot be read"),
+        ("tag", ["nothing.txt"], "nothing.txt: not found"),
     ],
     ids=SCRIPTS,
 )
