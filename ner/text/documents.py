@@ -22,6 +22,10 @@ SENTENCE_END = re.compile(
 JOINED = "[\u0300-\u036f\u1160-\u11ff\u20d0-\u20ff\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]"
 
 
+# Sentences of a line are read together up to this many characters, as long as KLUE's longest row.
+TOGETHER = 150
+
+
 class Sentence(NamedTuple):
     """A part of a document that is read at once, without white space around it."""
 
@@ -33,19 +37,33 @@ class Sentence(NamedTuple):
         return self.start + len(self.text)
 
 
-def split_sentences(text: str, limit: int) -> list[Sentence]:
+def split_sentences(text: str, limit: int, together: int = TOGETHER) -> list[Sentence]:
     """The sentences of a text, in order. Only white space lies between them.
 
-    A sentence of more than `limit` characters is cut at white space, or anywhere if it has none.
+    Neighbors in a line count as one sentence if they have at most `together` characters. A sentence
+    of more than `limit` characters is cut at white space, or anywhere if it has none.
 
-    >>> [sentence.text for sentence in split_sentences("봄이 왔다. '꽃이 핀다!' 했다.", 100)]
+    >>> [sentence.text for sentence in split_sentences("봄이 왔다. '꽃이 핀다!' 했다.", 100, 9)]
     ['봄이 왔다.', "'꽃이 핀다!'", '했다.']
     """
-    sentences, start = [], 0
+    together = min(together, limit)
+    sentences: list[Sentence] = []
+    start = 0
     for end in [*(match.end() for match in SENTENCE_END.finditer(text)), len(text)]:
-        sentences += cut_sentence(text, start, end, limit)
+        for part in cut_sentence(text, start, end, limit):
+            if sentences and can_join(text, sentences[-1], part, together):
+                first = sentences.pop().start
+                part = Sentence(text[first : part.end], first)
+            sentences.append(part)
         start = end
     return sentences
+
+
+def can_join(text: str, sentence: Sentence, following: Sentence, together: int) -> bool:
+    """Whether two neighbors stand in one line and have at most `together` characters."""
+    if following.end - sentence.start > together:
+        return False
+    return not any(character in LINE_BREAKS for character in text[sentence.end : following.start])
 
 
 def cut_sentence(text: str, start: int, end: int, limit: int) -> Iterator[Sentence]:

@@ -71,7 +71,7 @@ def test_text_without_a_sentence_asks_no_model(text):
 
 
 def test_answers_at_the_token_limit_are_named():
-    text = "인물0001이 왔다. 끝없는 말. 장소0002에."
+    text = "인물0001이 왔다.\n끝없는 말.\n장소0002에."
     [tagged] = Recognizer(GoldModel()).tag([text])
     [(start, end)] = tagged["incomplete"]
     assert text[start:end] == "끝없는 말."
@@ -101,7 +101,7 @@ def test_sentences_fit_the_token_limit(max_new_tokens, limit):
 
 def test_model_gets_a_bounded_number_of_sentences():
     model = GoldModel()
-    Recognizer(model).tag(["인물0001. " * 3000])
+    Recognizer(model).tag(["인물0001\n" * 3000])
     assert [len(call) for call in model.calls] == [1024, 1024, 952]
 
 

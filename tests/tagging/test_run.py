@@ -15,10 +15,10 @@ from ner.text.answers import Answer
 from tests.tagging.gold import GoldModel
 
 TEXTS = [
-    "인물0001은 장소0002에서 왔다. 끝없는 <말>.",
+    "인물0001은 장소0002에서 왔다.\n끝없는 <말>.",
     "",
     "제목\n본문의 인물0003",
-    *(f"문서 {number}. 장소{number:04}는 멀다." for number in range(40)),
+    *(f"문서 {number}.\n장소{number:04}는 멀다." for number in range(40)),
 ]
 SETTINGS = {"model": "gold"}
 
@@ -58,7 +58,11 @@ def test_json_lines_are_in_order(tmp_path):
             "conll",
             "인\tB-PS\n물\tI-PS\n0\tI-PS\n0\tI-PS\n0\tI-PS\n1\tI-PS\n은\tO\n \tO\n장\tB-LC\n",
         ),
-        ("doccano", '{"text": "' + TEXTS[0] + '", "label": [[0, 6, "PS"], [8, 14, "LC"]]}\n'),
+        (
+            "doccano",
+            '{"text": "인물0001은 장소0002에서 왔다.\\n끝없는 <말>.", '
+            '"label": [[0, 6, "PS"], [8, 14, "LC"]]}\n',
+        ),
     ],
 )
 def test_other_formats(form, beginning, tmp_path):

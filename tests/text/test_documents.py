@@ -7,8 +7,8 @@ from ner.text.documents import split_sentences
 LONG = "가나다 " * 2000
 
 
-def list_texts(text: str, limit: int = 256) -> list[str]:
-    return [sentence.text for sentence in split_sentences(text, limit)]
+def list_texts(text: str, limit: int = 256, together: int = 0) -> list[str]:
+    return [sentence.text for sentence in split_sentences(text, limit, together)]
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,16 @@ def list_texts(text: str, limit: int = 256) -> list[str]:
 )
 def test_sentences(text, sentences):
     assert list_texts(text) == sentences
+
+
+def test_short_sentences_of_a_line_stay_together():
+    text = "봄이 왔다.  꽃이 핀다! 끝.\n뒤. 긴 문장이 더 많이 있다."
+    expected = ["봄이 왔다.  꽃이 핀다!", "끝.", "뒤.", "긴 문장이 더 많이 있다."]
+    assert list_texts(text, together=14) == expected
+    assert list_texts(text, 14, together=100) == expected
+    assert list_texts(text, together=100) == text.split("\n")
+    line = "가나다라마바사. " * 100
+    assert max(len(sentence.text) for sentence in split_sentences(line, 256)) == 143
 
 
 def test_long_sentence_is_cut_at_white_space():
