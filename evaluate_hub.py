@@ -6,7 +6,6 @@ then prints the scores and writes `metrics.json` and `report.html` beside it. Af
 the same command continues.
 
     python evaluate_hub.py                                  100 sentences, drawn as in the post
-    python evaluate_hub.py --text "손흥민은 춘천에서 태어났다."  your own sentences
     accelerate launch evaluate_hub.py                       on every GPU of the machine
 
 Give each further run its own --output_dir:
@@ -17,49 +16,27 @@ Give each further run its own --output_dir:
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ner.cli import InputError, build_parser, positive_int, probability, run_script
-from ner.evaluation.flags import add_model_flags, add_sentence_flags
+from ner.cli import build_parser, run_script
+from ner.evaluation.building import build_recognizer, choose_min_confidence
+from ner.evaluation.flags import (
+    add_min_confidence_flag,
+    add_model_flags,
+    add_sentence_flags,
+    add_server_flags,
+    check_server_flags,
+)
 from ner.files import check_writable
-from ner.model.adapter import check_adapter, find_adapter, read_adapter_task, read_min_confidence
-from ner.text.conversion import tag_answer
-from ner.text.klue import LABELS
-from ner.text.notation import mark_entities
-from ner.text.task import check_data_labels, check_marked, choose_task
-
-if TYPE_CHECKING:
-    from ner.evaluation.answering import Recognizer
-    from ner.evaluation.recognizer import LocalRecognizer
-
-
-def parse_min_confidence(text: str) -> float | str:
-    return text if text == "saved" else probability(text)
+from ner.model.adapter import check_adapter
+from ner.text.task import check_data_labels
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = build_parser(__doc__)
     add_model_flags(parser)
-
-    server = parser.add_argument_group("a model on a server")
-    server.add_argument(
-        "--endpoint",
-        metavar="URL",
-        help="OpenAI-compatible server of --model. Set ENDPOINT_API_KEY if it needs a key",
-    )
-    server.add_argument(
-        "--concurrency", type=positive_int, default=16, metavar="N", help="requests at a time"
-    )
-
-    data = add_sentence_flags(parser)
-    data.add_argument(
-        "--text",
-        nargs="+",
-        metavar="SENTENCE",
-        help="tag these sentences and print them in KLUE's notation",
-    )
+    add_server_flags(parser)
+    add_sentence_flags(parser)
 
     output = parser.add_argument_group("output")
     output.add_argument(
@@ -69,106 +46,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="DIR",
         help="folder of predictions.jsonl, metrics.json and report.html",
     )
-    output.add_argument(
-        "--min_confidence",
-        type=parse_min_confidence,
-        default=0.0,
-        metavar="P|saved",
-        help="leave out names of which the model is less sure: a probability, or saved for the "
-        "adapter's own threshold, chosen by train.py --validation (default: 0, all names count)",
-    )
+    add_min_confidence_flag(output)
     output.add_argument(
         "--min_f1", type=float, metavar="F1", help="exit with an error below this F1"
     )
     args = parser.parse_args(argv)
-    if args.endpoint and not args.model:
-        parser.error("--endpoint needs --model, the model's name on the server")
-    if args.endpoint and args.draft:
-        parser.error("--draft is for a model on this machine, not for --endpoint")
+    check_server_flags(parser, args)
     return args
-
-
-def choose_min_confidence(args: argparse.Namespace) -> float:
-    """The confidence below which names are left out. Raises InputError if none is saved."""
-    if args.min_confidence != "saved":
-        return args.min_confidence
-    adapter = None if args.endpoint else find_adapter(args.adapter)
-    threshold = read_min_confidence(adapter) if adapter else None
-    if threshold is None:
-        raise InputError(
-            f"--min_confidence saved: no threshold is saved with {args.endpoint or args.adapter}. "
-            "Pass a number from 0 to 1, or an adapter that train.py trained with --validation"
-        )
-    from ner.model.process import get_process
-
-    get_process().print(f"threshold {threshold}, saved with the adapter")
-    return threshold
-
-
-def build_recognizer(args: argparse.Namespace, labels: Mapping[str, str] = LABELS) -> "Recognizer":
-    """The model to ask: one on a server, or one on this machine.
-
-    `labels` are those to ask for if the adapter does not record its own.
-    """
-    if not args.endpoint:
-        return build_local_recognizer(args, None if args.text else args.dataset, labels)
-    from ner.evaluation.endpoint import EndpointRecognizer
-
-    return EndpointRecognizer(
-        args.endpoint,
-        args.model,
-        choose_task(None, labels, args.prompt, args.prompt_file, args.answer),
-        args.max_new_tokens,
-        args.concurrency,
-        constrain=bool(args.constrain),
-        require_logprobs=bool(args.min_confidence),
-    )
-
-
-def build_local_recognizer(
-    args: argparse.Namespace, dataset: str | None, labels: Mapping[str, str] = LABELS
-) -> "LocalRecognizer":
-    adapter = find_adapter(args.adapter)
-    recorded = read_adapter_task(adapter) if adapter else None
-    task = choose_task(recorded, labels, args.prompt, args.prompt_file, args.answer)
-    if args.draft:
-        check_marked(task, "--draft")
-    # Imported after the adapter is found: PyTorch and PEFT take seconds.
-    from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
-
-    return LocalRecognizer(
-        base=find_recognizer_base(adapter, args.adapter, args.model, args.revision),
-        precision=args.precision,
-        adapter=adapter,
-        adapter_name=args.adapter,
-        task=task,
-        batch_size=args.batch_size,
-        max_new_tokens=args.max_new_tokens,
-        dataset=dataset,
-        constrain=args.constrain,
-        draft=args.draft,
-    )
-
-
-def print_marked(recognizer: "Recognizer", sentences: list[str], min_confidence: float) -> None:
-    """Tag sentences and print them in KLUE's notation."""
-    task = recognizer.task
-    for answer in sorted(recognizer.answer(dict(enumerate(sentences)))):
-        tokens = list(sentences[answer.index])
-        tags, _ = tag_answer(
-            answer.text, tokens, task.kind, answer.pieces, min_confidence, task.labels
-        )
-        print(mark_entities(tokens, tags))
-        if not answer.stopped:
-            print(f"note: the answer to sentence {answer.index + 1} reached the token limit")
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     min_confidence = choose_min_confidence(args)
-    if args.text:
-        print_marked(build_recognizer(args), args.text, min_confidence)
-        return
 
     path = args.output_dir / "predictions.jsonl"
     check_writable(path)
@@ -180,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
     rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed, args.labels, args.join)
     labels = get_labels(rows, args.dataset)
-    recognizer = build_recognizer(args, labels)
+    recognizer = build_recognizer(args, args.dataset, labels)
     check_data_labels(recognizer.task, labels, args.dataset)
     settings = recognizer.settings | {
         "dataset": args.dataset,

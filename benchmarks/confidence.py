@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import evaluate_hub
 from ner.cli import InputError, build_parser, run_script
+from ner.evaluation.building import build_local_recognizer
 from ner.evaluation.predictions import find_task
 from ner.text.confidence import find_mentions, select_logprobs
 
@@ -106,7 +107,7 @@ def load_recognizer(path: Path, settings: dict) -> "LocalRecognizer":
         if settings[name] is not None:
             flags += [f"--{name}", str(settings[name])]
     labels = find_task(settings).labels
-    recognizer = evaluate_hub.build_local_recognizer(evaluate_hub.parse_args(flags), None, labels)
+    recognizer = build_local_recognizer(evaluate_hub.parse_args(flags), None, labels)
     if recognizer.settings["adapter_sha256"] != settings["adapter_sha256"]:
         raise InputError(
             f"{path}: the adapter {settings['adapter']} has changed since. Evaluate it again"

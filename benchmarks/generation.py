@@ -18,8 +18,8 @@ import argparse
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from evaluate_hub import build_local_recognizer
 from ner.cli import InputError, build_parser, non_negative_int, positive_int, run_script
+from ner.evaluation.building import build_local_recognizer
 from ner.evaluation.flags import PRECISIONS, add_model_flags, add_sentence_flags
 
 if TYPE_CHECKING:

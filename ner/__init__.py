@@ -1,7 +1,11 @@
 """The package behind the scripts. Nothing here imports a script.
 
+    from ner import Recognizer
+
+    Recognizer.load("EXAONE-3.0-7.8B-KLUE-NER-LoRA").tag(["손흥민은 춘천에서 태어났다."])
+
 Layers from the bottom: `cli` and `files`, then `text`, `model`, `training` and `evaluation`, and
-`publishing`.
+`publishing` and `tagging`.
 """
 
 import logging
@@ -12,3 +16,12 @@ import warnings
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 # PEFT and TRL still use the old name.
 warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+
+
+def __getattr__(name: str) -> object:
+    # Imported when it is needed: PyTorch takes seconds, and `--help` should not wait for it.
+    if name == "Recognizer":
+        from ner.tagging.recognizer import Recognizer
+
+        return Recognizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

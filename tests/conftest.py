@@ -41,6 +41,17 @@ def adapter(stand_in, chats_file, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def marked_adapter(stand_in, tmp_path_factory) -> Path:
+    """An adapter that has memorized the marked answers to 24 sentences, `train.jsonl` beside it."""
+    import data_processing
+
+    folder = tmp_path_factory.mktemp("marked")
+    chats = folder / "train.jsonl"
+    data_processing.preprocessing_data(str(SAMPLE), chats, num_samples=24, answer="marked")
+    return train_until_memorized(stand_in, chats, folder / "adapter")
+
+
+@pytest.fixture(scope="session")
 def recognizer(adapter, stand_in):
     """The adapter on its base, unquantized and in float32."""
     from ner.evaluation.recognizer import LocalRecognizer

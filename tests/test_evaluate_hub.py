@@ -8,14 +8,10 @@ from safetensors.torch import load_file, save_file
 
 import evaluate_hub
 from ner.cli import InputError
+from ner.evaluation.building import build_recognizer
 from ner.evaluation.recognizer import LocalRecognizer
 from ner.model.adapter import read_adapter_task
-from ner.model.generation import AnswerGenerator
-from ner.text.answers import Answer, Piece
-from ner.text.corpus import load_split, sample_rows
-from ner.text.klue import TAGS
-from ner.text.notation import mark_entities, parse_marked_sentence
-from ner.text.prompts import SYSTEM_PROMPTS
+from ner.text.corpus import load_split
 from ner.text.task import KLUE_TASK, build_task
 from tests.evaluation.runs import MEMORIZED, read_lines
 from tests.helpers import SAMPLE
@@ -65,15 +61,6 @@ def test_marked_answers_are_read_as_marked(stand_in, tmp_path):
     assert "mended" in metrics["budget"]["answers"]
 
 
-def test_own_sentences_are_printed_marked(adapter, capsys):
-    rows = sample_rows(load_split(str(SAMPLE), "train"), 24).select(range(4))
-    marked = [mark_entities(row["tokens"], [TAGS[tag] for tag in row["ner_tags"]]) for row in rows]
-    sentences = ["".join(parse_marked_sentence(line)[0]) for line in marked]
-    evaluate_hub.main(["--adapter", str(adapter), "--text", *sentences])
-    assert capsys.readouterr().out.splitlines()[-4:] == marked
-    assert any("<" in line for line in marked)
-
-
 def test_generation_settings_of_the_base_are_ignored(adapter, stand_in, tmp_path):
     """A repetition penalty in its generation_config.json would change the learned answers."""
     base = tmp_path / "EXAONE-base"
@@ -83,22 +70,6 @@ def test_generation_settings_of_the_base_are_ignored(adapter, stand_in, tmp_path
     path.write_text(json.dumps(changed))
     flags = ["--adapter", str(adapter), "--model", str(base), *MEMORIZED, "--min_f1", "0.99"]
     evaluate_hub.main([*flags, "--output_dir", str(tmp_path / "evaluation")])
-
-
-def test_prompt_reaches_the_model(adapter, monkeypatch):
-    texts = []
-
-    def record(self, prompts, *rest):
-        texts.extend(self.tokenizer.decode(prompt) for prompt in prompts.values())
-        return iter(())
-
-    monkeypatch.setattr(AnswerGenerator, "generate", record)
-    for prompt in SYSTEM_PROMPTS:
-        evaluate_hub.main(["--adapter", str(adapter), "--prompt", prompt, "--text", "봄"])
-    assert texts == [
-        f"[|system|]{prompt}[|endofturn|]\n[|user|]봄\n[|assistant|]"
-        for prompt in SYSTEM_PROMPTS.values()
-    ]
 
 
 def test_adapter_that_does_not_load_whole_is_never_scored(adapter, tmp_path):
@@ -125,7 +96,7 @@ def test_adapter_that_does_not_load_whole_is_never_scored(adapter, tmp_path):
             ["--adapter", "none", "--dataset", str(SAMPLE), "--split", "test"],
             r"no test\.txt",
         ),
-        (["--adapter", "none", "--text", "봄"], "the hub cannot be reached"),
+        (["--adapter", "none"], "the hub cannot be reached"),
         (["--adapter", "none", "--output_dir", "/proc/evaluation"], "cannot be written"),
     ],
 )
@@ -169,7 +140,7 @@ def test_impossible_number_is_reported_with_its_flag(flags, name, capsys):
 def test_copying_flags_reach_the_model(flags, constrain, draft, stand_in, monkeypatch):
     monkeypatch.setattr("ner.evaluation.recognizer.LocalRecognizer", lambda **settings: settings)
     args = evaluate_hub.parse_args(["--adapter", "none", "--model", str(stand_in), *flags])
-    settings = evaluate_hub.build_recognizer(args)
+    settings = build_recognizer(args)
     assert (settings["constrain"], settings["draft"]) == (constrain, draft)
 
 
@@ -179,12 +150,11 @@ def test_json_answers_cannot_be_constrained(adapter, tmp_path):
         evaluate_hub.main([*flags, "--constrain"])
 
 
-@pytest.mark.parametrize("task", [MEMORIZED, ["--text", "봄"]], ids=["split", "text"])
-def test_json_answers_cannot_be_drafted(adapter, task, tmp_path, monkeypatch):
+def test_json_answers_cannot_be_drafted(adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "ner.evaluation.recognizer.LocalRecognizer", lambda **settings: pytest.fail("too late")
     )
-    flags = ["--adapter", str(adapter), *task, "--output_dir", str(tmp_path), "--draft", "8"]
+    flags = ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path), "--draft", "8"]
     with pytest.raises(InputError, match="--draft is for marked answers, but the prompt basic"):
         evaluate_hub.main(flags)
 
@@ -226,14 +196,13 @@ def test_saved_threshold_is_used_if_asked(adapter, tmp_path, capsys):
         ),
     ],
 )
-@pytest.mark.parametrize("task", [MEMORIZED, ["--text", "봄"]], ids=["split", "text"])
 def test_missing_threshold_is_reported_before_any_model_loads(
-    model, message, task, adapter, tmp_path, monkeypatch
+    model, message, adapter, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
         evaluate_hub, "build_recognizer", lambda args: pytest.fail("a model was asked for")
     )
-    flags = [str(adapter) if flag == "ADAPTER" else flag for flag in [*model, *task]]
+    flags = [str(adapter) if flag == "ADAPTER" else flag for flag in [*model, *MEMORIZED]]
     with pytest.raises(InputError, match=message):
         evaluate_hub.main([*flags, "--min_confidence", "saved", "--output_dir", str(tmp_path)])
 
@@ -261,26 +230,8 @@ def test_earlier_answers_without_probabilities_are_reported_before_any_model_loa
 @pytest.mark.parametrize(("flags", "required"), [([], False), (["--min_confidence", "0.5"], True)])
 def test_threshold_requires_probabilities_of_a_server(flags, required):
     server = ["--endpoint", "http://127.0.0.1:9/v1", "--model", "stand-in"]
-    recognizer = evaluate_hub.build_recognizer(evaluate_hub.parse_args([*server, *flags]))
+    recognizer = build_recognizer(evaluate_hub.parse_args([*server, *flags]))
     assert recognizer.require_logprobs is required
-
-
-class MarkingRecognizer:
-    """Says that a sentence's first character is a person, with a probability of 0.05."""
-
-    task = build_task("marked")
-
-    def answer(self, sentences):
-        for index, sentence in sentences.items():
-            answer = f"<{sentence[0]}:PS>{sentence[1:]}"
-            pieces = [Piece(1, -1), Piece(2, -1), Piece(6, -1), Piece(len(answer), 0)]
-            yield Answer(index, answer, True, pieces)
-
-
-def test_unsure_names_are_not_printed(capsys):
-    for min_confidence in (0, 0.01, 0.9):
-        evaluate_hub.print_marked(MarkingRecognizer(), ["봄이 왔다"], min_confidence)
-    assert capsys.readouterr().out.splitlines() == ["<봄:PS>이 왔다", "<봄:PS>이 왔다", "봄이 왔다"]
 
 
 def test_endpoint_needs_the_models_name(capsys):

@@ -1,5 +1,6 @@
 """The whole pipeline on a loopback hub: an adapter goes there and back, and the base changes."""
 
+import ast
 import json
 import shutil
 from pathlib import Path
@@ -77,13 +78,18 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
 
     code = read_code(card)
     assert code.count(SENTENCE) == 1
-    assert len(code.splitlines()) == 13
+    assert len(code.splitlines()) == 4
     assert max(map(len, code.splitlines())) <= 100
     _, sentence, answer = json.loads(chats_file.read_text().splitlines()[0])["messages"]
     code = code.replace(SENTENCE, sentence["content"])
     done = run_python(hub, tmp_path, "hf_alice", "-c", code)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == answer["content"] + "[|endofturn|]"
+    [tagged] = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert tagged["text"] == sentence["content"]
+    names: dict[str, list[str]] = {}
+    for entity in tagged["entities"]:
+        names.setdefault(entity["label"], []).append(entity["text"])
+    assert names == json.loads(answer["content"])
 
     further = tmp_path / "EXAONE-further"
     training = ["--data", chats_file, "--max_steps", "1", "--learning_rate", "0"]

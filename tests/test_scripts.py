@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import ROOT, SAMPLE
 
-SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "report", "export"]
+SCRIPTS = ["data_processing", "train", "upload_hub", "evaluate_hub", "report", "export", "tag"]
 COMMANDS = {
     **{name: f"python {name}.py" for name in SCRIPTS},
     "tests.stand_in": "python -m tests.stand_in",
@@ -89,6 +89,7 @@ def test_help_imports_nothing_slow(name):
         ),
         ("report", ["nothing.jsonl"], "nothing.jsonl: cannot be read"),
         ("export", ["--adapter", "nothing"], "nothing: no such folder"),
+        ("tag", ["nothing.txt"], "nothing.txt: not found"),
     ],
     ids=SCRIPTS,
 )

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,16 +13,21 @@ from ner.cli import InputError, describe_changes
 from ner.evaluation.predictions import read_predictions
 from ner.files import write_atomically
 from ner.model.process import get_process
-from ner.text.answers import Answer, Piece
+from ner.text.answers import Answer
+from ner.text.confidence import round_pieces
 from ner.text.conversion import tag_answer
 from ner.text.corpus import Join, get_id2label, load_split, sample_rows
 from ner.text.task import Task
 
 
-class Recognizer(Protocol):
-    """A model that finds the named entities of sentences."""
+class SentenceRecognizer(Protocol):
+    """A model that finds the named entities of sentences.
+
+    `ner.tagging` has the `Recognizer` of longer texts, which asks such a model.
+    """
 
     task: Task
+    max_new_tokens: int  # the limit of an answer
 
     @property
     def settings(self) -> dict:
@@ -58,7 +62,7 @@ def answer_rows(
     path: Path,
     settings: dict,
     rows: Dataset,
-    recognizer: Recognizer,
+    recognizer: SentenceRecognizer,
     require_pieces: bool = False,
 ) -> None:
     """Answer every row that is not in `path` yet, and collect the answers there.
@@ -142,15 +146,9 @@ def append_predictions(
 
 def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], task: Task) -> dict:
     """A line of the predictions file. Raises InputError for a probability that is no number."""
-    # Rounding errors of the model can make a probability a little larger than 1.
-    pieces = answer.pieces and [
-        Piece(end, min(round(logprob, 4), 0.0)) for end, logprob in answer.pieces
-    ]
-    if pieces and any(math.isnan(piece.logprob) for piece in pieces):
-        raise InputError(
-            f"sentence {row['row']}: a token's probability is no number (NaN). The answers so far "
-            "are kept. Check the model and its adapter, or try another --precision and --output_dir"
-        )
+    pieces = answer.pieces
+    if pieces is not None:
+        pieces = round_pieces(pieces, f"sentence {row['row']}")
     tags, diagnosis = tag_answer(answer.text, row["tokens"], task.kind, pieces, labels=task.labels)
     line = {
         "id": row["row"],

@@ -1,9 +1,9 @@
-"""Flags of scripts that ask a model on this machine."""
+"""Flags of scripts that ask a model, on this machine or on a server."""
 
 import argparse
 from pathlib import Path
 
-from ner.cli import add_corpus_flags, non_negative_int, positive_int
+from ner.cli import add_corpus_flags, non_negative_int, positive_int, probability
 from ner.model.names import ADAPTER, EXAONE
 from ner.text.continuation import DRAFT
 from ner.text.klue import KLUE
@@ -82,8 +82,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_sentence_flags(parser: argparse.ArgumentParser):
-    """Add the flags that choose sentences. Returns their group."""
+def add_sentence_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that choose sentences of a data set."""
     data = parser.add_argument_group("sentences")
     data.add_argument(
         "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
@@ -98,4 +98,38 @@ def add_sentence_flags(parser: argparse.ArgumentParser):
         help="sentences to draw; a smaller split is used whole",
     )
     data.add_argument("--seed", type=int, default=42, help="seed of the draw")
-    return data
+
+
+def add_server_flags(parser: argparse.ArgumentParser) -> None:
+    server = parser.add_argument_group("a model on a server")
+    server.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="OpenAI-compatible server of --model. Set ENDPOINT_API_KEY if it needs a key",
+    )
+    server.add_argument(
+        "--concurrency", type=positive_int, default=16, metavar="N", help="requests at a time"
+    )
+
+
+def add_min_confidence_flag(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--min_confidence",
+        type=parse_min_confidence,
+        default=0.0,
+        metavar="P|saved",
+        help="leave out names of which the model is less sure: a probability, or saved for the "
+        "adapter's own threshold, chosen by train.py --validation (default: 0, all names count)",
+    )
+
+
+def parse_min_confidence(text: str) -> float | str:
+    return text if text == "saved" else probability(text)
+
+
+def check_server_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with a usage error if flags do not go together."""
+    if args.endpoint and not args.model:
+        parser.error("--endpoint needs --model, the model's name on the server")
+    if args.endpoint and args.draft:
+        parser.error("--draft is for a model on this machine, not for --endpoint")

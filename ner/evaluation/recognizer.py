@@ -1,6 +1,7 @@
 """A model on this machine that finds the named entities of sentences."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -95,13 +96,17 @@ class LocalRecognizer:
         return find_shared_prefix([*prompts, *map(self.encode_prompt, PROBES)])
 
     def answer(self, sentences: dict[int, str]) -> Iterator[Answer]:
-        """Load the weights, then yield answers by the sentences' indices as they are completed."""
+        """Yield answers by the sentences' indices as they are completed."""
         prompts = {index: self.encode_prompt(text) for index, text in sentences.items()}
         prefix = self.find_prefix(list(prompts.values()))
-        generator = self.load_generator()
-        return generator.generate(
+        return self.generator.generate(
             prompts, prefix, self.batch_size, self.max_new_tokens, sentences if self.copies else {}
         )
+
+    @cached_property
+    def generator(self) -> AnswerGenerator:
+        """The model, loaded for the first answer and kept for all others."""
+        return self.load_generator()
 
     def load_generator(self) -> AnswerGenerator:
         """Download and load the weights."""

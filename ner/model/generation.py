@@ -81,6 +81,7 @@ class AnswerGenerator:
         self.model, self.tokenizer, self.end_tokens = model, tokenizer, end_tokens
         vocabulary = model.config.get_text_config().vocab_size
         self.rules = CopyRules(tokenizer, end_tokens, draft, constrain, vocabulary, labels)
+        self.prefixes: dict[tuple, Cache] = {}  # the last prefix
 
     def generate(
         self,
@@ -99,7 +100,7 @@ class AnswerGenerator:
         halved, and so are all later ones.
         """
         sentences = sentences or {}
-        cache = self.compute_prefix(prefix, drafted=bool(sentences and self.rules.draft))
+        cache = self.keep_prefix(prefix, drafted=bool(sentences and self.rules.draft))
         pending = []
         for index, prompt in prompts.items():
             sentence_copy = self.build_copy(sentences[index]) if index in sentences else None
@@ -127,6 +128,13 @@ class AnswerGenerator:
         ends = find_token_ends(answer.tokens, self.tokenizer)
         pieces = [Piece(*piece) for piece in zip(ends, answer.logprobs, strict=True)]
         return Answer(answer.index, text, answer.stopped, pieces)
+
+    def keep_prefix(self, prefix: list[int], drafted: bool) -> Cache:
+        """The prefix's keys and values, computed again only if it is not the last one."""
+        key = (tuple(prefix), drafted)
+        if key not in self.prefixes:
+            self.prefixes = {key: self.compute_prefix(prefix, drafted)}
+        return self.prefixes[key]
 
     def compute_prefix(self, prefix: list[int], drafted: bool) -> Cache:
         """The prefix's keys and values, computed once. Batches copy them."""

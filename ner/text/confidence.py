@@ -4,8 +4,23 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from ner.cli import InputError
 from ner.text.answers import Piece
 from ner.text.tags import find_entities, map_characters
+
+
+def round_pieces(pieces: Sequence[Piece], place: str) -> list[Piece]:
+    """The pieces as they are saved, with log-probabilities of at most 0 and four decimals.
+
+    Raises InputError, which names `place`, for a probability that is no number.
+    """
+    if any(math.isnan(piece.logprob) for piece in pieces):
+        raise InputError(
+            f"{place}: a token's probability is no number (NaN). The answers so far are kept. "
+            "Check the model and its adapter, or try another --precision and another output"
+        )
+    # Rounding errors of the model can make a probability a little larger than 1.
+    return [Piece(end, min(round(logprob, 4), 0.0)) for end, logprob in pieces]
 
 
 def measure_confidence(pieces: Sequence[Piece], start: int, end: int) -> float:

@@ -1,11 +1,10 @@
-"""An adapter for marked answers, and uninterrupted evaluations."""
+"""Uninterrupted evaluations."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.evaluation.runs import ALL
-from tests.helpers import SAMPLE, train_until_memorized
 
 
 def evaluate_all(adapter: Path, folder: Path, *flags: str) -> Path:
@@ -20,17 +19,6 @@ def evaluate_all(adapter: Path, folder: Path, *flags: str) -> Path:
 def uninterrupted(adapter, tmp_path_factory) -> Path:
     """The folder of an uninterrupted evaluation."""
     return evaluate_all(adapter, tmp_path_factory.mktemp("uninterrupted"))
-
-
-@pytest.fixture(scope="session")
-def marked_adapter(stand_in, tmp_path_factory) -> Path:
-    """An adapter that has memorized the marked answers to 24 sentences, `train.jsonl` beside it."""
-    import data_processing
-
-    folder = tmp_path_factory.mktemp("marked")
-    chats = folder / "train.jsonl"
-    data_processing.preprocessing_data(str(SAMPLE), chats, num_samples=24, answer="marked")
-    return train_until_memorized(stand_in, chats, folder / "adapter")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import evaluate_hub
+import tag
 import train
 from ner.cli import InputError
 from ner.model.gpu import check_card, check_driver
@@ -83,7 +83,7 @@ def test_old_driver_is_reported_before_a_model_is_read(
     with pytest.raises(InputError, match="driver 580 or newer"):
         train.main(build_command("nobody/nothing", chats_file, tmp_path))
     with pytest.raises(InputError, match="driver 580 or newer"):
-        evaluate_hub.main(question)
+        tag.main(question)
 
 
 @pytest.fixture
@@ -135,4 +135,4 @@ def test_card_without_kernels(install_card, precision, emulate):
 def test_card_is_checked_before_a_model_is_read(install_card, question):
     install_card("Tesla V100", 7, 0)
     with pytest.raises(InputError, match="Tesla V100"):
-        evaluate_hub.main(question)
+        tag.main(question)

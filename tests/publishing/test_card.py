@@ -113,10 +113,20 @@ def test_card_of_another_base(folder):
 
 
 def test_revision_of_the_base_is_on_the_card(folder):
-    assert f'base = Base("{BASE}")' in str(build_card("me/EXAONE-a", folder, BASE, True, None))
+    assert "(revision " not in str(build_card("me/EXAONE-a", folder, BASE, True, None))
     change_json(folder / "adapter_config.json", revision="f00d")
     card = str(build_card("me/EXAONE-a", folder, BASE, True, None))
-    assert f'base = Base("{BASE}", "f00d")' in card
+    assert f"huggingface.co/{BASE}) (revision f00d) into a Korean" in card
+
+
+def test_card_loads_the_adapter_in_the_precision_of_its_training(folder):
+    text = str(build_card("me/EXAONE-a", folder, BASE, True, None))
+    assert 'Recognizer.load("me/EXAONE-a")\n' in text
+    assert '    python tag.py --adapter me/EXAONE-a --text "손흥민은 춘천에서 태어났다."\n' in text
+    settings = json.loads((folder / "training.json").read_text())["settings"]
+    change_json(folder / "training.json", settings=settings | {"precision": "bfloat16"})
+    text = str(build_card("me/EXAONE-a", folder, BASE, True, None))
+    assert 'Recognizer.load("me/EXAONE-a", precision="bfloat16")\n' in text
 
 
 def test_prompt_travels_with_the_card(folder, tmp_path):

@@ -1,0 +1,83 @@
+"""The model and the threshold that the flags of a script choose."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ner.cli import InputError
+from ner.model.adapter import find_adapter, read_adapter_task, read_min_confidence
+from ner.text.klue import LABELS
+from ner.text.task import check_marked, choose_task
+
+if TYPE_CHECKING:
+    from ner.evaluation.answering import SentenceRecognizer
+    from ner.evaluation.recognizer import LocalRecognizer
+
+
+def choose_min_confidence(args: argparse.Namespace) -> float:
+    """The confidence below which names are left out. Raises InputError if none is saved."""
+    if args.min_confidence != "saved":
+        return args.min_confidence
+    adapter = None if args.endpoint else find_adapter(args.adapter)
+    threshold = read_min_confidence(adapter) if adapter else None
+    if threshold is None:
+        raise InputError(
+            f"--min_confidence saved: no threshold is saved with {args.endpoint or args.adapter}. "
+            "Pass a number from 0 to 1, or an adapter that train.py trained with --validation"
+        )
+    from ner.model.process import get_process
+
+    get_process().print(f"threshold {threshold}, saved with the adapter")
+    return threshold
+
+
+def build_recognizer(
+    args: argparse.Namespace, dataset: str | None = None, labels: Mapping[str, str] = LABELS
+) -> "SentenceRecognizer":
+    """The model to ask: one on a server, or one on this machine.
+
+    The training answers of `dataset`, if given, decide the token limit of a model on this machine.
+    `labels` are those to ask for if the adapter does not record its own.
+    """
+    if not args.endpoint:
+        return build_local_recognizer(args, dataset, labels)
+    from ner.evaluation.endpoint import EndpointRecognizer
+
+    return EndpointRecognizer(
+        args.endpoint,
+        args.model,
+        choose_task(None, labels, args.prompt, args.prompt_file, args.answer),
+        args.max_new_tokens,
+        args.concurrency,
+        constrain=bool(args.constrain),
+        require_logprobs=bool(args.min_confidence),
+    )
+
+
+def build_local_recognizer(
+    args: argparse.Namespace, dataset: str | None, labels: Mapping[str, str] = LABELS
+) -> "LocalRecognizer":
+    adapter = find_adapter(args.adapter)
+    # A merged model records its task as an adapter does.
+    source = adapter or Path(args.model or "")
+    task = choose_task(
+        read_adapter_task(source), labels, args.prompt, args.prompt_file, args.answer
+    )
+    if args.draft:
+        check_marked(task, "--draft")
+    # Imported after the adapter is found: PyTorch and PEFT take seconds.
+    from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
+
+    return LocalRecognizer(
+        base=find_recognizer_base(adapter, args.adapter, args.model, args.revision),
+        precision=args.precision,
+        adapter=adapter,
+        adapter_name=args.adapter,
+        task=task,
+        batch_size=args.batch_size,
+        max_new_tokens=args.max_new_tokens,
+        dataset=dataset,
+        constrain=args.constrain,
+        draft=args.draft,
+    )

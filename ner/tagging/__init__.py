@@ -1,0 +1,1 @@
+"""Find the names in documents of any length and number."""
