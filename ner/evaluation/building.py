@@ -60,10 +60,9 @@ def build_local_recognizer(
 ) -> "LocalRecognizer":
     adapter = find_adapter(args.adapter)
     # A merged model records its task as an adapter does.
-    source = adapter or Path(args.model or "")
-    task = choose_task(
-        read_adapter_task(source), labels, args.prompt, args.prompt_file, args.answer
-    )
+    source = adapter or (Path(args.model) if args.model else None)
+    recorded = read_adapter_task(source) if source else None
+    task = choose_task(recorded, labels, args.prompt, args.prompt_file, args.answer)
     if args.draft:
         check_marked(task, "--draft")
     # Imported after the adapter is found: PyTorch and PEFT take seconds.
