@@ -1,7 +1,7 @@
 """Step 1: turn KLUE-NER into training chats, and answers back into tags.
 
-Reads KLUE-NER from the Hugging Face Hub, a local folder in the hub's layout, or a folder with
-`train.txt` and `validation.txt` in KLUE's notation, one sentence per line:
+Reads KLUE-NER from the Hugging Face Hub, or another corpus, with labels of its own, in one of the
+forms that docs/training.md lists. KLUE's notation has one sentence per line:
 
     <손흥민:PS>은 <춘천:LC>에서 태어났다.
 
@@ -9,7 +9,7 @@ Writes `data/train.jsonl`, one chat per line (system prompt, sentence, answer), 
 `data/train.source.json`, which records the source of the chats.
 
     python data_processing.py
-    python data_processing.py --dataset data/sample
+    python data_processing.py --dataset data/shop
     python data_processing.py --answer marked        learn to mark the names in the sentence
 """
 
