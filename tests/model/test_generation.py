@@ -113,7 +113,10 @@ def test_prefix_is_computed_once(generator, recognizer, prompts):
         lambda module, inputs, output: shapes.append(inputs[0].shape)
     )
     prefix = recognizer.find_prefix(prompts)
-    list(generator.generate(dict(enumerate(prompts[:8])), prefix, 4, 2))
+    list(generator.generate({0: prompts[0]}, [], 1, 1))  # another test's prefix is not kept
+    shapes.clear()
+    for _ in range(2):  # also for further calls
+        list(generator.generate(dict(enumerate(prompts[:8])), prefix, 4, 2))
     handle.remove()
     longest = max(len(prompt) for prompt in prompts[:8])
     assert shapes[0] == (1, len(prefix))
