@@ -13,6 +13,7 @@ from ner.evaluation.answering import draw_rows
 from ner.evaluation.recognizer import LocalRecognizer
 from ner.model.adapter import RECORD
 from ner.model.hub import Base
+from ner.text.answers import Answer, Piece
 from tests.helpers import SAMPLE
 
 FLAGS = ["--dataset", str(SAMPLE), "--split", "train", "--precision", "float32"]
@@ -66,24 +67,28 @@ def test_table(adapter, marked_adapter, generator, prompts, recognizer, sentence
         ]
     )
     rows, notes = read_table(capsys)
-    assert [row[:2] for row in rows] == [
-        ["JSON", "0"],
-        ["marked, constrained", "0"],
-        ["marked, constrained", "3"],
+    assert [row[:3] for row in rows] == [
+        ["JSON", "float32", "0"],
+        ["marked, constrained", "float32", "0"],
+        ["marked, constrained", "float32", "3"],
     ]
-    assert [row[6:] for row in rows] == [["", "0 of 3"], ["", "0 of 3"], ["0 of 5", "0 of 3"]]
-    assert all(float(row[column]) > 0 for row in rows for column in (3, 5))
+    assert [row[7:] for row in rows] == [
+        ["", "0 of 3", ""],
+        ["", "0 of 3", ""],
+        ["0 of 5", "0 of 3", ""],
+    ]
+    assert all(float(row[column]) > 0 for row in rows for column in (4, 6))
 
     # JSON answers are not drafted: a call for every token.
     encoded = {index: recognizer.encode_prompt(text) for index, text in sentences.items()}
     answers = sorted(generator.generate(encoded, [], 1, 40))
     tokens = [len(answer.pieces) for answer in answers]
-    assert [rows[0][2], rows[0][4]] == [f"{fmean(tokens):.1f}", f"{fmean(tokens[:3]):.1f}"]
-    assert float(rows[2][2]) < float(rows[1][2])
+    assert [rows[0][3], rows[0][5]] == [f"{fmean(tokens):.1f}", f"{fmean(tokens[:3]):.1f}"]
+    assert float(rows[2][3]) < float(rows[1][3])
 
     prefix = len(recognizer.find_prefix([]))
-    assert "5 sentences, 3 of them one at a time. Precision float32" in notes
-    assert f"JSON: the prompts share {prefix} tokens.\n" in notes
+    assert "5 sentences, 3 of them one at a time. Threads: " in notes
+    assert f"JSON, float32: the prompts share {prefix} tokens.\n" in notes
     assert "masks per sentence" in notes
 
 
@@ -130,14 +135,42 @@ def test_an_adapter_alone(adapter, capsys):
     flags = ["--adapter", str(adapter), *FLAGS, "--num_samples", "2", "--max_new_tokens", "20"]
     generation.main(flags)
     rows, notes = read_table(capsys)
-    assert [row[:2] for row in rows] == [["JSON", "0"]]
+    assert [row[:3] for row in rows] == [["JSON", "float32", "0"]]
     assert "masks" not in notes
 
     generation.main([*flags, "--prompt", "marked", "--no-constrain", "--draft", "8", "4"])
     rows, notes = read_table(capsys)
-    assert [row[:2] for row in rows] == [["marked", "4"], ["marked", "8"]]
-    assert [row[6:] for row in rows] == [["", "0 of 2"]] * 2
+    assert [row[1:3] for row in rows] == [["float32", "4"], ["float32", "8"]]
+    assert [row[7:] for row in rows] == [["", "0 of 2", ""]] * 2
     assert "masks" not in notes
+
+
+def test_precisions_are_compared_with_the_first(adapter, marked_adapter, capsys):
+    flags = ["--adapter", str(adapter), "--marked_adapter", str(marked_adapter), *FLAGS]
+    more = ["--num_samples", "3", "--draft", "0", "2", "--max_new_tokens", "20"]
+    generation.main([*flags, *more, "--precision", "float32", "merged"])
+    rows, notes = read_table(capsys)
+    assert [row[:3] for row in rows] == [
+        [name, precision, draft]
+        for precision in ("float32", "merged")
+        for name, draft in [
+            ("JSON", "0"),
+            ("marked, constrained", "0"),
+            ("marked, constrained", "2"),
+        ]
+    ]
+    assert [row[9] for row in rows[:3]] == [""] * 3
+    assert [row[9].endswith(" of 3") for row in rows[3:]] == [True] * 3
+    assert notes.count(", merged: the prompts share") == 2
+
+
+def test_differences_are_counted():
+    answers = [Answer(index, text, True, []) for index, text in enumerate("가나다")]
+    cut = answers[1]._replace(stopped=False)
+    other = answers[2]._replace(text="라")
+    unsure = answers[0]._replace(pieces=[Piece(1, -9)])
+    assert generation.count_differences(answers, [unsure, cut, other]) == "2 of 3"
+    assert generation.count_differences(answers, answers[:2]) == "0 of 2"
 
 
 def test_marked_adapter_that_answers_in_json(adapter):

@@ -35,6 +35,14 @@ def test_memorized_sentences_score_one(adapter, tmp_path, capsys):
         assert row["tokens"] == split[row["id"]]["tokens"]
 
 
+def test_merged_adapter_scores_one(adapter, tmp_path):
+    flags = ["--adapter", str(adapter), *MEMORIZED, "--precision", "merged", "--min_f1", "0.99"]
+    evaluate_hub.main([*flags, "--output_dir", str(tmp_path)])
+    header, *rows = read_lines(tmp_path)
+    assert header["settings"]["precision"] == "merged"
+    assert all(row["stopped"] for row in rows)
+
+
 def test_base_alone_knows_nothing(stand_in, tmp_path):
     flags = ["--adapter", "none", "--model", str(stand_in), *MEMORIZED, "--max_new_tokens", "8"]
     with pytest.raises(SystemExit, match=r"F1 \S+ is below --min_f1 0\.5"):

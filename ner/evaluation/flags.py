@@ -8,6 +8,8 @@ from ner.text.continuation import DRAFT
 from ner.text.klue import KLUE
 from ner.text.prompts import SYSTEM_PROMPTS
 
+PRECISIONS = ["nf4", "merged", "bfloat16", "float32"]
+
 
 def parse_batch_size(text: str) -> int | None:
     return None if text == "auto" else positive_int(text)
@@ -31,9 +33,10 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument(
         "--precision",
-        choices=["nf4", "bfloat16", "float32"],
+        choices=PRECISIONS,
         default="nf4",
-        help="precision of the base model, preferably that of training",
+        help="precision of the base model, preferably that of training; merged is nf4 unpacked to "
+        "bfloat16, with the adapter merged into it, which is faster on a GPU and takes more memory",
     )
     model.add_argument(
         "--prompt",

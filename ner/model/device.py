@@ -32,11 +32,14 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 
 def estimate_weight_bytes(model: torch.nn.Module, precision: str) -> float:
-    """Memory of a base model's weights. In NF4, everything except the projections is bfloat16."""
+    """Memory of a base model's weights. In NF4, everything except the projections is bfloat16.
+
+    "merged" weights are bfloat16, and a single layer has packed ones beside them while they load.
+    """
     parameters = count_parameters(model)
     if precision == "float32":
         return 4 * parameters
-    if precision == "bfloat16":
+    if precision in ("bfloat16", "merged"):
         return 2 * parameters
     packed = sum(layer.weight.numel() for layer in find_projections(model))
     return 2 * (parameters - packed) + NF4_BITS / 8 * packed
@@ -49,7 +52,7 @@ def check_device(name: str, model: torch.nn.Module, precision: str, working_byte
     """
     needed = estimate_weight_bytes(model, precision) + working_bytes
     if torch.cuda.is_available():
-        check_gpu(name, needed)
+        check_gpu(name, needed, precision)
     elif (parameters := count_parameters(model)) > LARGEST_CPU_MODEL:
         check_ram(name, parameters, needed)
 
@@ -85,7 +88,7 @@ def check_ram(name: str, parameters: int, needed: float) -> None:
     )
 
 
-def check_gpu(name: str, needed: float) -> None:
+def check_gpu(name: str, needed: float, precision: str) -> None:
     """Check that one GPU has `needed` bytes free. Raises InputError."""
     process = get_process()
     if torch.cuda.device_count() > 1 and process.num_processes == 1:
@@ -95,11 +98,12 @@ def check_gpu(name: str, needed: float) -> None:
         )
     free, _ = torch.cuda.mem_get_info(process.device)
     if needed > free:
+        smaller = "" if precision == "nf4" else "choose --precision nf4, "
         raise InputError(
             f"{name} needs about {needed / 1e9:.0f} GB of GPU memory, but "
             f"{torch.cuda.get_device_name(process.device)} has {free / 1e9:.0f} GB free. Stop "
-            "other programs on it (nvidia-smi), lower --batch_size or, in training, --max_length, "
-            "or rent a card of 24 GB, such as an RTX 4090"
+            f"other programs on it (nvidia-smi), {smaller}lower --batch_size or, in training, "
+            "--max_length, or rent a card of 24 GB, such as an RTX 4090"
         )
 
 

@@ -1,6 +1,8 @@
 """Load a base model: its configuration and its weights."""
 
 import torch
+from bitsandbytes.functional import dequantize_4bit
+from bitsandbytes.nn import Linear4bit
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -55,3 +57,23 @@ def load_model(base: Base, precision: str = "nf4") -> PreTrainedModel:
         quantization_config=quantization,
         device_map={"": device},
     )
+
+
+def unpack_model(model: PreTrainedModel) -> None:
+    """Turn a 4-bit model, in place, into a plain bfloat16 one with the same weights.
+
+    Call it before the model's first use, because bitsandbytes then packs the weights anew on some
+    CPUs. One layer at a time has both its packed and its plain weights. Transformers' own
+    `dequantize` keeps all packed ones until it ends.
+    """
+    names = [name for name, layer in model.named_modules() if isinstance(layer, Linear4bit)]
+    for name in names:
+        packed = model.get_submodule(name)
+        weight = dequantize_4bit(packed.weight.data, packed.weight.quant_state)
+        layer = torch.nn.Linear(packed.in_features, packed.out_features, device="meta")
+        layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+        layer.bias = packed.bias
+        del packed.weight  # it and its layer refer to each other, so they would stay for a while
+        model.set_submodule(name, layer.eval())
+    model.hf_quantizer.remove_quantization_config(model)
+    model.is_loaded_in_4bit = False  # PEFT reads this one

@@ -17,7 +17,7 @@ from ner.cli import InputError
 from ner.model.adapter import rename_modules
 from ner.model.exaone import ExaoneConfig
 from ner.model.hub import Base
-from ner.model.loading import load_model
+from ner.model.loading import load_model, unpack_model
 from ner.model.names import to_llama
 from ner.model.tensors import list_differing, rename_tensors
 
@@ -77,6 +77,17 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
 def load_recognizer(
     base: Base, precision: str = "nf4", adapter: Path | None = None
 ) -> PreTrainedModel | PeftModel:
-    """Load a base model with its adapter, if it has one."""
-    model = load_model(base, precision)
-    return load_adapter(model, adapter) if adapter else model
+    """Load a base model with its adapter, if it has one.
+
+    `precision` is one of `load_model`, or "merged": the 4-bit base unpacked to bfloat16, and the
+    adapter merged into it. Of all weights, the adapter was trained on these. Merging into the
+    original ones, or packing the merged ones again, would change more answers.
+    """
+    merged = precision == "merged"
+    model = load_model(base, "nf4" if merged else precision)
+    if merged:
+        unpack_model(model)
+    if adapter is None:
+        return model
+    model = load_adapter(model, adapter)
+    return model.merge_and_unload() if merged else model

@@ -5,7 +5,7 @@ import torch
 
 from ner.cli import InputError
 from ner.model import device
-from ner.model.device import check_device, is_out_of_memory
+from ner.model.device import check_device, estimate_weight_bytes, is_out_of_memory
 from ner.model.exaone import ExaoneConfig
 from ner.model.loading import build_empty
 from ner.model.names import EXAONE
@@ -69,9 +69,20 @@ def test_gpu_with_too_little_memory(monkeypatch):
         check_device(EXAONE, model, "nf4", 3e9)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (9e9, 12e9))
     check_device(EXAONE, model, "nf4", 3e9)
+    message = r"needs about 19 GB.*\(nvidia-smi\), choose --precision nf4, lower --batch_size"
+    with pytest.raises(InputError, match=message):
+        check_device(EXAONE, model, "merged", 3e9)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InputError, match=r"accelerate launch.*CUDA_VISIBLE_DEVICES=0"):
         check_device(EXAONE, model, "nf4", 3e9)
+
+
+@pytest.mark.parametrize(
+    ("precision", "gigabytes"), [("nf4", 5.3), ("merged", 15.6), ("bfloat16", 15.6)]
+)
+def test_memory_of_the_weights(precision, gigabytes):
+    size = estimate_weight_bytes(build_empty(ExaoneConfig()), precision)
+    assert size / 1e9 == pytest.approx(gigabytes, abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_card_without_native_bfloat16(install_card, capsys):
     """Training refuses it, evaluation may be slow. In float32 both may use it."""
     message = r"Tesla T4 has no native bfloat16.*no float16 path.*Ampere or newer.*RTX 3090"
     install_card("Tesla T4", 7, 5)
-    for precision in ("nf4", "bfloat16"):
+    for precision in ("nf4", "merged", "bfloat16"):
         with pytest.raises(InputError, match=message):
             check_card(precision, emulate=False)
     check_card("float32", emulate=False)

@@ -73,6 +73,12 @@ def test_card_serves_with_vllm(folder):
     assert "needs a version of Transformers below 5" in text
 
 
+def test_merged_evaluation_is_on_the_card(folder):
+    metrics = build_metrics(folder, precision="merged")
+    card = str(build_card("alice/EXAONE-a", folder, BASE, True, metrics))
+    assert "base model in nf4, unpacked to bfloat16 and merged with the adapter.\n" in card
+
+
 def test_card_is_the_same_every_time(folder):
     cards = [str(build_card("alice/EXAONE-a", folder, BASE, True, None)) for _ in range(2)]
     assert cards[0] == cards[1]
