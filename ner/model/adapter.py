@@ -9,7 +9,8 @@ from huggingface_hub import get_token, metadata_load, snapshot_download, whoami
 
 from ner.cli import InputError
 from ner.files import read_json
-from ner.model.hub import explain_hub_errors
+from ner.model.hub import TRY_WITHOUT_XET, explain_hub_errors
+from ner.model.retries import with_retries
 from ner.text.task import Task, read_task
 
 RECORD = "training.json"
@@ -57,15 +58,19 @@ def find_adapter(name: str) -> Path | None:
 
 
 def download_adapter(name: str) -> Path:
+    """Download an adapter, with retries. Raises InputError."""
     name, _, revision = name.partition("@")
-    with explain_hub_errors(name, "Check the network and try again, or choose a local folder"):
+    advice = f"Check the network and try again, or choose a local folder. {TRY_WITHOUT_XET}"
+    with explain_hub_errors(name, advice):
         if "/" not in name:
-            name = f"{whoami()['name']}/{name}"
-        return Path(
-            snapshot_download(
+            name = f"{with_retries(whoami)['name']}/{name}"
+
+        def download() -> str:
+            return snapshot_download(
                 name, revision=revision or None, allow_patterns=[*ADAPTER_FILES, "README.md"]
             )
-        )
+
+        return Path(with_retries(download))
 
 
 def read_adapter_config(folder: Path) -> dict:

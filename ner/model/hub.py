@@ -1,6 +1,5 @@
 """Check access to the Hugging Face Hub, download models, explain errors."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +22,15 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from ner.cli import InputError
 from ner.files import free_bytes
 from ner.model.process import get_process
+from ner.model.retries import LONG_WAITS, find_cause, with_retries
 
 MODEL_FILES = ["*.json", "*.jinja", "*.safetensors", "*.model", "merges.txt"]
 
 PROBE_SECONDS = 5
-# "Task error: File reconstruction error: CAS Client Error: ..."
-XET_FAILURE = re.compile(r"(Task|Data processing|File reconstruction) error: |CAS Client Error")
+TRY_WITHOUT_XET = (
+    "If large files break off again and again, run `export HF_HUB_DISABLE_XET=1` first. They then "
+    "come by plain HTTP instead of Xet"
+)
 
 
 class Base(NamedTuple):
@@ -69,16 +71,6 @@ def explain_hub_errors(name: str, advice: str) -> Iterator[None]:
         if not isinstance(cause, (HTTPError, OSError)):
             raise
         raise InputError(describe_failure(name, cause, advice)) from None
-
-
-def find_cause(error: Exception) -> BaseException | None:
-    """The hub's answer. A failed transfer of a large file wraps it in a RuntimeError.
-
-    hf_xet, which moves large files, keeps no cause, only a text. None if it is no answer at all.
-    """
-    if not isinstance(error, RuntimeError):
-        return error
-    return ConnectionError(str(error)) if XET_FAILURE.match(str(error)) else error.__cause__
 
 
 def describe_failure(name: str, error: Exception, advice: str) -> str:
@@ -184,13 +176,20 @@ def hide_progress_bars() -> Iterator[None]:
 def download_base(base: Base) -> Path:
     """Download all files of a base model. It then loads from the cache without a network.
 
-    One file at a time, because a file that breaks off begins again. Returns their folder.
+    One file at a time, because a file that breaks off begins again. If the network or the hub
+    fails, tries again three times, for six minutes. Returns their folder. Raises InputError.
     """
     if Path(base.name).is_dir():
         return Path(base.name)
-    advice = "Run the same command again: it keeps complete files and begins a broken one again"
-    with explain_hub_errors(base.name, advice):
-        folder = snapshot_download(
+    advice = (
+        "Run the same command again: it keeps complete files and begins a broken one again. "
+        f"{TRY_WITHOUT_XET}"
+    )
+
+    def download() -> str:
+        return snapshot_download(
             base.name, revision=base.revision, allow_patterns=MODEL_FILES, max_workers=1
         )
-    return Path(folder)
+
+    with explain_hub_errors(base.name, advice):
+        return Path(with_retries(download, LONG_WAITS))

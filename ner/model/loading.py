@@ -73,6 +73,7 @@ def unpack_model(model: PreTrainedModel) -> None:
         layer = torch.nn.Linear(packed.in_features, packed.out_features, device="meta")
         layer.weight = torch.nn.Parameter(weight, requires_grad=False)
         layer.bias = packed.bias
+        del packed.weight  # it and its layer refer to each other, so they would stay for a while
         model.set_submodule(name, layer.eval())
     model.hf_quantizer.remove_quantization_config(model)
     model.is_loaded_in_4bit = False  # PEFT reads this one

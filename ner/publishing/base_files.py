@@ -1,10 +1,11 @@
 """The base model's small files that publishing reads: its configuration and its license."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import RemoteEntryNotFoundError
 
 from ner.cli import InputError
 from ner.model.hub import Base, explain_hub_errors
@@ -51,11 +52,6 @@ def find_base_file(base: Base, name: str) -> Path | None:
     path = Path(base.name) / name
     if not Path(base.name).is_dir():
         advice = f"Publishing needs its {name}. Check the network and try again"
-        with explain_hub_errors(base.name, advice):
-            try:
-                path = Path(hf_hub_download(base.name, name, revision=base.revision))
-            except LocalEntryNotFoundError as error:
-                raise error.__cause__ or error from None
-            except EntryNotFoundError:
-                pass
+        with explain_hub_errors(base.name, advice), suppress(RemoteEntryNotFoundError):
+            path = Path(hf_hub_download(base.name, name, revision=base.revision))
     return path if path.is_file() else None

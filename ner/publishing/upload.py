@@ -1,22 +1,12 @@
 """Upload files to the hub with retries. No file is sent twice."""
 
-import time
-from collections.abc import Callable
-from typing import TypeVar
-
-from httpx2 import HTTPError
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError
 
 from ner.cli import InputError
-from ner.model.hub import explain_hub_errors, find_cause
+from ner.model.hub import explain_hub_errors
+from ner.model.retries import with_retries
 
-RETRY_WAITS = [1, 2, 4]  # seconds before each further try
-LONGEST_WAIT = 60  # seconds; longer waits are not retried
-TEMPORARY = [408, 409, 429, 500, 502, 503, 504]  # statuses after which another try may succeed
 ADVICE = "Run the same command again. Files already on the hub are not sent again"
-
-Result = TypeVar("Result")
 
 
 def check_login() -> None:
@@ -76,32 +66,3 @@ def publish(
     if tag not in tags:
         api.create_tag(repo_id, tag=tag, revision=commit.oid)
     return f"uploaded: {url} at {commit.oid[:7]}, tag {tag}"
-
-
-def with_retries(call: Callable[[], Result]) -> Result:
-    """Call the hub and retry if it is busy, fails, reports a conflict or breaks the connection."""
-    for wait in RETRY_WAITS:
-        try:
-            return call()
-        except (HTTPError, OSError, RuntimeError) as error:
-            delay = find_retry_delay(error)
-            if delay is None:
-                raise
-            seconds = max(wait, delay)
-            cause = type(find_cause(error)).__name__
-            print(f"The hub failed ({cause}). Retrying in {seconds:.0f} seconds")
-            time.sleep(seconds)
-    return call()
-
-
-def find_retry_delay(error: Exception) -> float | None:
-    """Seconds that the hub asks to wait before another try, or None if no further try can help."""
-    cause = find_cause(error)
-    if isinstance(cause, HfHubHTTPError):
-        if cause.response.status_code not in TEMPORARY:
-            return None
-        seconds = cause.response.headers.get("Retry-After", "0")
-        if not seconds.isdigit() or float(seconds) > LONGEST_WAIT:
-            return None
-        return float(seconds)
-    return 0 if isinstance(cause, (HTTPError, ConnectionError)) else None

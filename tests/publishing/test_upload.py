@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ner.publishing.upload import with_retries
 from tests.helpers import ROOT
 from tests.loopback_hub import TOKENS, LoopbackHub, add_base, run_python
 
@@ -211,19 +210,3 @@ def test_upload_without_a_network_ends_with_its_message(hub, tmp_path, adapter):
     message = "alice/EXAONE-adapter: the hub cannot be reached (ConnectError). Run the same command"
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_failed_xet_transfer_is_retried(monkeypatch, capsys):
-    """hf_xet raises a RuntimeError without a cause."""
-    waits, answers = [], [RuntimeError("Task error: CAS Client Error: HTTP status 503"), "sent"]
-
-    def send() -> str:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr("time.sleep", waits.append)
-    assert with_retries(send) == "sent"
-    assert waits == [1]
-    assert "The hub failed (ConnectionError). Retrying" in capsys.readouterr().out
