@@ -110,7 +110,8 @@ def read_min_confidence(folder: Path) -> float | None:
     """The confidence threshold that `train.py --validation` saved with an adapter, if it did."""
     if record := read_record(folder):
         return record.get("min_confidence")
-    return read_card(folder).get("min_confidence")
+    field = read_card(folder).get("min_confidence")
+    return None if field is None else float(field)  # YAML reads 1e-05 as a text
 
 
 def read_precision(folder: Path) -> str | None:

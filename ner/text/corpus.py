@@ -6,7 +6,15 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Literal
 
-from datasets import ClassLabel, Dataset, Features, List, Value
+from datasets import (
+    ClassLabel,
+    Dataset,
+    Features,
+    List,
+    Value,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from ner.cli import InputError
 from ner.text.hub_data import find_tag_names, load_hub_rows, split_config
@@ -23,6 +31,7 @@ from ner.text.text_files import find_text_file, list_text_files, read_text_file
 from ner.text.words import are_words, insert_spaces
 
 Join = Literal["auto", "characters", "words"]
+MANY = 20_000  # sentences, which take seconds and get a progress bar
 
 
 def load_split(
@@ -122,15 +131,20 @@ def encode_rows(
         "tokens": List(Value("string")),
         "ner_tags": List(ClassLabel(names=tag_names)),
     }
-    return rows.map(
-        encode,
-        with_indices=True,
-        features=Features(features),
-        remove_columns=[name for name in rows.column_names if name not in features],
-        # The cache would not notice that this code changed.
-        load_from_cache_file=False,
-        desc="sentences",
-    )
+    if len(rows) < MANY:
+        disable_progress_bars()
+    try:
+        return rows.map(
+            encode,
+            with_indices=True,
+            features=Features(features),
+            remove_columns=[name for name in rows.column_names if name not in features],
+            # The cache would not notice that this code changed.
+            load_from_cache_file=False,
+            desc="sentences",
+        )
+    finally:
+        enable_progress_bars()
 
 
 def check_sentence(tokens: list[str], tags: list[str | None]) -> None:
