@@ -15,7 +15,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from ner.cli import build_parser, run_script
+from ner.cli import InputError, build_parser, run_script
 from ner.evaluation.building import build_recognizer, choose_min_confidence
 from ner.evaluation.flags import (
     add_min_confidence_flag,
@@ -85,8 +85,11 @@ def main(argv: list[str] | None = None) -> None:
             documents = read_texts(args.text)
 
         # Imported here because PyTorch takes seconds.
+        from ner.model.process import get_process
         from ner.tagging.run import tag_to_file, tag_to_stream
 
+        if STDIN in args.inputs and not args.text and get_process().num_processes > 1:
+            raise InputError("standard input cannot be shared among processes. Pass a file")
         if args.output:
             settings = recognizer.settings | {
                 "inputs": args.text or args.inputs,

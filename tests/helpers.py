@@ -12,15 +12,18 @@ MEMORIZE = [
 ]
 
 
-def train_until_memorized(model: Path, chats: Path, folder: Path) -> Path:
-    """Train the stand-in in 4-bit on the chats of 24 sentences. Returns the adapter, `folder`."""
+def train_until_memorized(model: Path, chats: Path, folder: Path, *flags: str) -> Path:
+    """Train the stand-in in 4-bit on the chats of 24 sentences. Returns the adapter, `folder`.
+
+    For fewer sentences, `flags` can ask for fewer steps.
+    """
     import train
 
     results = folder.parent / "results"
     train.main(
         [
             *("--model", str(model), "--data", str(chats)),
-            *("--output_dir", str(folder), "--checkpoint_dir", str(results), *MEMORIZE),
+            *("--output_dir", str(folder), "--checkpoint_dir", str(results), *MEMORIZE, *flags),
         ]
     )
     return folder

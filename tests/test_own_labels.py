@@ -18,14 +18,14 @@ LABELS = ["상품", "브랜드", "색상", "가격"]
 def test_all_four_scripts(answer, stand_in, tmp_path, capsys):
     chats, adapter, output = tmp_path / "train.jsonl", tmp_path / "EXAONE-shop", tmp_path / "out"
     data_processing.main(
-        ["--dataset", str(SHOP), "--output", str(chats), "--answer", answer, "--num_samples", "16"]
+        ["--dataset", str(SHOP), "--output", str(chats), "--answer", answer, "--num_samples", "8"]
     )
-    train_until_memorized(stand_in, chats, adapter)
+    train_until_memorized(stand_in, chats, adapter, "--max_steps", "60")
     task = read_adapter_task(adapter)
     assert (list(task.labels), task.kind) == (LABELS, answer)
     assert "상품(사고파는 물건의 종류나 이름), 브랜드(" in task.system_prompt
 
-    flags = ["--adapter", str(adapter), "--split", "train", "--num_samples", "16"]
+    flags = ["--adapter", str(adapter), "--split", "train", "--num_samples", "8"]
     evaluate = [*flags, "--dataset", str(SHOP), "--output_dir", str(output)]
     evaluate_hub.main([*evaluate, "--min_f1", "0.99"])
     metrics = json.loads((output / "metrics.json").read_text(encoding="utf-8"))
