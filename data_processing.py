@@ -236,6 +236,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="a system prompt of your own, which asks for the kind of answer of --answer",
     )
     args = parser.parse_args(argv)
+    if args.prompt_file and args.prompt != "basic":
+        parser.error("--prompt and --prompt_file exclude each other")
     if args.answer == "marked" and args.prompt != "basic":
         parser.error(f"--prompt {args.prompt} asks for JSON: leave it out or use --answer json")
     return args

@@ -25,7 +25,7 @@ from ner.evaluation.flags import (
     add_model_flags,
     add_sentence_flags,
     add_server_flags,
-    check_server_flags,
+    check_flags,
 )
 from ner.files import check_writable
 from ner.model.adapter import check_adapter
@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--min_f1", type=float, metavar="F1", help="exit with an error below this F1"
     )
     args = parser.parse_args(argv)
-    check_server_flags(parser, args)
+    check_flags(parser, args)
     return args
 
 

@@ -21,7 +21,7 @@ from ner.evaluation.flags import (
     add_min_confidence_flag,
     add_model_flags,
     add_server_flags,
-    check_server_flags,
+    check_flags,
 )
 from ner.files import check_writable
 from ner.tagging.reading import STDIN, check_inputs, read_documents, read_texts
@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_min_confidence_flag(output)
     args = parser.parse_args(argv)
-    check_server_flags(parser, args)
+    check_flags(parser, args)
     if args.text and (args.inputs or args.whole_file):
         parser.error("--text replaces the files. Leave out one of them, and --whole_file")
     args.inputs = args.inputs or [STDIN]
@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> None:
         # Everything that can be checked is checked before the model loads.
         if args.output:
             check_writable(args.output)
+            if args.output.resolve() in [Path(name).resolve() for name in args.inputs]:
+                raise InputError(f"{args.output}: is an input too. Choose another --output")
         size = check_inputs(args.inputs, args.whole_file)
         min_confidence = choose_min_confidence(args)
         recognizer = Recognizer(build_recognizer(args), min_confidence)

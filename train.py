@@ -27,6 +27,7 @@ from ner.training.run import (
     SCHEDULERS,
     TARGETS,
     begin_run,
+    check_task,
     complete_settings,
     describe_run,
     find_run_base,
@@ -177,6 +178,7 @@ def main(argv: list[str] | None = None) -> None:
         check_unused(args.checkpoint_dir)
     adapter = find_adapter(args.adapter)
     settings = complete_settings(args, adapter, has_cuda())
+    check_task(settings)
     base = find_run_base(settings, args.resume)
     run = describe_run(settings, base, adapter)
     checkpoint = find_checkpoint(settings.checkpoint_dir, run) if args.resume else None

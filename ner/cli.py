@@ -69,7 +69,7 @@ def add_corpus_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup) 
         "--join",
         choices=["auto", "characters", "words"],
         default="auto",
-        help="what tokens are; words are joined with spaces (default: auto, by their lengths)",
+        help="kind of tokens. Words are joined with spaces (default: auto, by their lengths)",
     )
 
 

@@ -203,6 +203,8 @@ def test_killed_run_and_two_processes_give_the_same_bytes(gold, tmp_path, monkey
         (["in.txt", "--adapter", "none", "--min_confidence", "saved"], "no threshold is saved"),
         (["--text", "\udcff"], "--text: holds half of a surrogate pair or bytes"),
         (["in.txt", "--output", "mine.txt"], r"mine\.txt: exists, but"),
+        (["in.txt", "--output", "../{folder}/in.txt"], r"in\.txt: is an input too"),
+        (["in.txt", "--label_file", "labels.json"], r"labels\.json: cannot be read"),
     ],
 )
 def test_wrong_input_is_reported_before_any_model_loads(
@@ -215,6 +217,7 @@ def test_wrong_input_is_reported_before_any_model_loads(
     (tmp_path / "in.jsonl").write_text('{"txt": "봄"}\n')
     (tmp_path / "mine.txt").write_text("mine")
     monkeypatch.chdir(tmp_path)
+    flags = [flag.format(folder=tmp_path.name) for flag in flags]
     if "--adapter" not in flags:
         flags = [*flags, "--adapter", "none", "--model", str(stand_in)]
     with pytest.raises(InputError, match=message):
@@ -227,6 +230,8 @@ def test_wrong_input_is_reported_before_any_model_loads(
         (["a.txt", "--text", "봄"], "--text replaces the files"),
         (["--endpoint", "http://127.0.0.1:9/v1", "--text", "봄"], "--endpoint needs --model"),
         (["--format", "xml"], "--format"),
+        (["--prompt", "marked", "--prompt_file", "p.txt"], "exclude each other"),
+        (["--answer", "marked"], "--answer is for --prompt_file"),
     ],
 )
 def test_flags_that_do_not_fit(flags, message, capsys):

@@ -2,12 +2,17 @@
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ner.cli import InputError
-from ner.model.adapter import find_adapter, read_adapter_task, read_min_confidence
+from ner.model.adapter import (
+    find_adapter,
+    find_record_folder,
+    read_adapter_task,
+    read_min_confidence,
+)
 from ner.text.klue import LABELS
+from ner.text.labels import read_label_file
 from ner.text.task import check_marked, choose_task
 
 if TYPE_CHECKING:
@@ -19,8 +24,10 @@ def choose_min_confidence(args: argparse.Namespace) -> float:
     """The confidence below which names are left out. Raises InputError if none is saved."""
     if args.min_confidence != "saved":
         return args.min_confidence
-    adapter = None if args.endpoint else find_adapter(args.adapter)
-    threshold = read_min_confidence(adapter) if adapter else None
+    source = None
+    if not args.endpoint:
+        source = find_record_folder(find_adapter(args.adapter), args.model)
+    threshold = read_min_confidence(source) if source else None
     if threshold is None:
         raise InputError(
             f"--min_confidence saved: no threshold is saved with {args.endpoint or args.adapter}. "
@@ -38,10 +45,12 @@ def build_recognizer(
     """The model to ask: one on a server, or one on this machine.
 
     The training answers of `dataset`, if given, decide the token limit of a model on this machine.
-    `labels` are those to ask for if the adapter does not record its own.
+    `labels` are those to ask for if neither the adapter nor --label_file has any.
     """
     if not args.endpoint:
         return build_local_recognizer(args, dataset, labels)
+    if args.label_file:
+        labels = read_label_file(args.label_file)
     from ner.evaluation.endpoint import EndpointRecognizer
 
     return EndpointRecognizer(
@@ -59,9 +68,10 @@ def build_local_recognizer(
     args: argparse.Namespace, dataset: str | None, labels: Mapping[str, str] = LABELS
 ) -> "LocalRecognizer":
     adapter = find_adapter(args.adapter)
-    # A merged model records its task as an adapter does.
-    source = adapter or (Path(args.model) if args.model else None)
+    source = find_record_folder(adapter, args.model)
     recorded = read_adapter_task(source) if source else None
+    if args.label_file:
+        labels = read_label_file(args.label_file)
     task = choose_task(recorded, labels, args.prompt, args.prompt_file, args.answer)
     if args.draft:
         check_marked(task, "--draft")
@@ -77,6 +87,8 @@ def build_local_recognizer(
         batch_size=args.batch_size,
         max_new_tokens=args.max_new_tokens,
         dataset=dataset,
+        tag_names=args.labels if dataset else None,
+        join=args.join if dataset else "auto",
         constrain=args.constrain,
         draft=args.draft,
     )

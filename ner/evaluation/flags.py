@@ -50,14 +50,20 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--answer",
         choices=["json", "marked"],
-        default="json",
-        help="kind of answer that --prompt_file asks for",
+        help="kind of answer that --prompt_file asks for (default: the adapter's own, or json)",
+    )
+    model.add_argument(
+        "--label_file",
+        type=Path,
+        metavar="FILE",
+        help="labels to ask for, as in labels.json, if no adapter records them",
     )
     model.add_argument(
         "--max_new_tokens",
         type=positive_int,
         metavar="N",
-        help="limit of an answer (default: twice the longest training answer, or 512)",
+        help="limit of an answer (default: twice the longest training answer if there is a "
+        "--dataset, else 512)",
     )
     model.add_argument(
         "--batch_size",
@@ -118,8 +124,8 @@ def add_min_confidence_flag(group: argparse._ArgumentGroup) -> None:
         type=parse_min_confidence,
         default=0.0,
         metavar="P|saved",
-        help="leave out names of which the model is less sure: a probability, or saved for the "
-        "adapter's own threshold, chosen by train.py --validation (default: 0, all names count)",
+        help="leave out names below this confidence, or below the adapter's own threshold (saved), "
+        "which train.py --validation chose (default: 0, all names count)",
     )
 
 
@@ -127,9 +133,13 @@ def parse_min_confidence(text: str) -> float | str:
     return text if text == "saved" else probability(text)
 
 
-def check_server_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def check_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End with a usage error if flags do not go together."""
     if args.endpoint and not args.model:
         parser.error("--endpoint needs --model, the model's name on the server")
     if args.endpoint and args.draft:
         parser.error("--draft is for a model on this machine, not for --endpoint")
+    if args.prompt and args.prompt_file:
+        parser.error("--prompt and --prompt_file exclude each other")
+    if args.answer and not args.prompt_file:
+        parser.error("--answer is for --prompt_file. Our own prompts are chosen with --prompt")

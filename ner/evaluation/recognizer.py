@@ -1,6 +1,6 @@
 """A model on this machine that finds the named entities of sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from ner.model.tokenizer import encode_prompt, find_end_tokens, load_tokenizer
 from ner.text.answers import DEFAULT_MAX_NEW_TOKENS, Answer
 from ner.text.continuation import DRAFT
 from ner.text.conversion import write_gold_answer
-from ner.text.corpus import get_id2label, load_split
+from ner.text.corpus import Join, get_id2label, load_split
 from ner.text.prompts import build_prompt
 from ner.text.task import Task, check_marked
 
@@ -34,8 +34,9 @@ class LocalRecognizer:
     """A base model with its adapter, if it has one. Loads the weights for the first answer.
 
     `adapter` is the adapter's folder, `adapter_name` the name that the user gave. The training
-    answers of `dataset` decide `max_new_tokens` if it is not given. Marked answers are held to
-    exact copies of their sentences unless `constrain` is false, and `draft` tokens of the copy are
+    answers of `dataset`, read with `tag_names` and `join`, decide `max_new_tokens` if it is not
+    given. Marked answers are held to exact copies of their sentences unless `constrain` is false,
+    and `draft` tokens of the copy are
     tried in each call of the model. Raises InputError, before the download, if this machine cannot
     run or hold the model or if JSON answers are to be constrained.
     """
@@ -50,6 +51,8 @@ class LocalRecognizer:
         batch_size: int | None = None,
         max_new_tokens: int | None = None,
         dataset: str | None = None,
+        tag_names: Sequence[str] | None = None,
+        join: Join = "auto",
         constrain: bool | None = None,
         draft: int | None = None,
     ):
@@ -69,7 +72,7 @@ class LocalRecognizer:
         check_device(base.name, build_empty(load_config(base)), precision, working_bytes)
         self.tokenizer = load_tokenizer(base)
         self.max_new_tokens = max_new_tokens or choose_max_new_tokens(
-            self.tokenizer, dataset, task.kind
+            self.tokenizer, dataset, task.kind, tag_names, join
         )
 
     @property
@@ -134,16 +137,21 @@ def find_recognizer_base(
 
 
 def choose_max_new_tokens(
-    tokenizer: PreTrainedTokenizerBase, dataset: str | None, kind: str = "json"
+    tokenizer: PreTrainedTokenizerBase,
+    dataset: str | None,
+    kind: str = "json",
+    tag_names: Sequence[str] | None = None,
+    join: Join = "auto",
 ) -> int:
     """Twice the longest training answer, enough for a fence and line breaks around it.
 
-    512 if there is no data set or it has no train split.
+    512 if there is no data set or it has no train split. `tag_names` and `join` are those of
+    `load_split`.
     """
     if dataset is None:
         return DEFAULT_MAX_NEW_TOKENS
     try:
-        rows = load_split(dataset, "train")
+        rows = load_split(dataset, "train", tag_names, join)
     except InputError:
         return DEFAULT_MAX_NEW_TOKENS
     id2label = get_id2label(rows)

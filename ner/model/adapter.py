@@ -103,7 +103,16 @@ def read_adapter_task(folder: Path) -> Task | None:
     if record := read_record(folder):
         return read_task(record["data"]["source"] or record["data"])
     card = read_card(folder)
-    return read_task({"prompt": card.get("system_prompt")} | card.get("ner_task", {}))
+    fields = card.get("ner_task")
+    named = {"prompt": card.get("system_prompt")}
+    return read_task(named | fields if isinstance(fields, dict) else named)
+
+
+def find_record_folder(adapter: Path | None, model: str | None) -> Path | None:
+    """The folder that records a task: the adapter's or, without one, a merged model's."""
+    if adapter is None and model and Path(model).is_dir():
+        return Path(model)
+    return adapter
 
 
 def read_min_confidence(folder: Path) -> float | None:

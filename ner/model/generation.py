@@ -66,7 +66,7 @@ class AnswerGenerator:
     """Answers prompts greedily, in batches.
 
     Where answers copy their sentences, each call of the model gets `draft` tokens of the copy. With
-    `constrain`, the copy must be exact and have no other than these `labels`.
+    `constrain`, the copy must be exact and use only these `labels`.
     """
 
     def __init__(

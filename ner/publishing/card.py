@@ -17,7 +17,7 @@ from ner.model.tokenizer import load_tokenizer
 from ner.publishing.results import build_eval_results, describe_evaluation
 from ner.text.hub_data import split_config
 from ner.text.prompts import build_prompt
-from ner.text.task import KLUE_TASK, Task, is_klue
+from ner.text.task import KLUE_TASK, OWN, Task, is_klue
 
 TEMPLATE = Path(__file__).with_name("card.md")
 SENTENCE = "손흥민은 춘천에서 태어났다."
@@ -57,6 +57,7 @@ def build_card(
         corpus=corpus,
         precision=record["settings"]["precision"] if record else "nf4",
         prompt=recorded.prompt if recorded else None,
+        own_prompt=task.prompt == OWN,
         labels=None if is_klue(task.labels) else task.labels,
         sentence=SENTENCE,
         marked=task.kind == "marked",

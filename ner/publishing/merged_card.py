@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import PreTrainedConfig
 
-from ner.model.adapter import read_adapter_task
+from ner.model.adapter import read_adapter_task, read_min_confidence
 from ner.model.exaone import ExaoneConfig
 from ner.model.names import is_exaone
 from ner.model.tensors import hash_adapter
@@ -27,7 +27,7 @@ def build_merged_card(
     """
     exaone_base, public = is_exaone(base), is_hub_id(base)
     task = read_adapter_task(merging.adapter)
-    fields = write_task(task)
+    fields = write_task(task) | {"min_confidence": read_min_confidence(merging.adapter)}
     if public:
         fields |= {"base_model": base, "base_model_relation": "finetune"}
     if exaone_base:

@@ -34,7 +34,7 @@ class StoredTensor(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What an adapter adds to a weight: scale * B @ A. A is (rank, in), B is (out, rank)."""
+    """An adapter's product for a weight: scale * B @ A. A is (rank, in), B is (out, rank)."""
 
     a: torch.Tensor
     b: torch.Tensor

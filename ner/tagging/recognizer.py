@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ner.cli import InputError
-from ner.model.adapter import find_adapter, read_adapter_task
+from ner.model.adapter import find_adapter, find_record_folder, read_adapter_task
 from ner.model.names import ADAPTER
 from ner.text.answers import Answer
 from ner.text.confidence import find_mentions, round_pieces
@@ -65,7 +65,8 @@ class Recognizer:
         weights. Raises InputError if the adapter or its base cannot be found or used here.
         """
         folder = find_adapter(adapter)
-        task = read_adapter_task(folder) if folder else None
+        source = find_record_folder(folder, model)
+        task = read_adapter_task(source) if source else None
         # Imported after the adapter is found: PyTorch and PEFT take seconds.
         from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
 

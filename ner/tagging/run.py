@@ -53,6 +53,8 @@ def tag_to_file(
     if process.is_main_process:
         output.open()
     progress = tag_documents(recognizer, documents, output_format, output.append, before, total)
+    if process.is_main_process:
+        output.finish()
     if before.documents == progress.documents > 0:
         process.print(f"{path}: is complete already. Delete it to tag the documents again")
     report(progress)

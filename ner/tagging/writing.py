@@ -33,7 +33,7 @@ def format_line(content: dict) -> str:
 
 def format_marked(document: Document, sentences: list[Sentence], names: Names) -> str:
     """KLUE's notation, one sentence per line. A document without sentences is an empty line."""
-    tags = list_tags(document, names)
+    tags = tag_characters(document, names)
     lines = [
         mark_entities(list(sentence.text), tags[sentence.start : sentence.end])
         for sentence in sentences
@@ -43,12 +43,13 @@ def format_marked(document: Document, sentences: list[Sentence], names: Names) -
 
 def format_conll(document: Document, sentences: list[Sentence], names: Names) -> str:
     """One character and its tag per line, and an empty line. Line breaks are left out."""
-    tagged = zip(document.text, list_tags(document, names), strict=True)
+    # A tab divides the columns, so a space stands for one in the text.
+    tagged = zip(document.text.replace("\t", " "), tag_characters(document, names), strict=True)
     lines = [f"{character}\t{tag}\n" for character, tag in tagged if character not in LINE_BREAKS]
     return "".join(lines) + "\n"
 
 
-def list_tags(document: Document, names: Names) -> list[str]:
+def tag_characters(document: Document, names: Names) -> list[str]:
     """One IOB2 tag per character."""
     spans = [(entity["start"], entity["end"], entity["label"]) for entity in names.entities]
     return write_tags(spans, list(document.text))
@@ -81,7 +82,7 @@ class OutputFile:
         check_writable(path)
         self.path, self.settings = path, settings
         self.record = path.with_name(f"{path.name}.progress.json")
-        self.size, self.progress = 0, Progress()
+        self.size, self.progress, self.complete = 0, Progress(), False
         if not path.exists():
             return
         record = read_json(self.record)
@@ -96,9 +97,13 @@ class OutputFile:
                 + "\n  ".join(changes)
                 + "\nChoose another --output, or delete it"
             )
-        if path.stat().st_size < record["bytes"]:
-            raise InputError(f"{path}: is shorter than it was. Delete it, and run again")
-        self.size = record["bytes"]
+        self.size, self.complete = record["bytes"], record["complete"]
+        size = path.stat().st_size
+        # An interrupted run may have written documents that the record does not know yet.
+        if size < self.size or (self.complete and size > self.size):
+            raise InputError(
+                f"{path}: was changed since. Choose another --output, or move the file away"
+            )
         self.progress = Progress(**{name: record[name] for name in Progress._fields})
 
     def open(self) -> None:
@@ -118,6 +123,16 @@ class OutputFile:
         self.progress = progress
         self.save_record()
 
+    def finish(self) -> None:
+        """Record that no document is missing."""
+        self.complete = True
+        self.save_record()
+
     def save_record(self) -> None:
-        record = {"settings": self.settings, **self.progress._asdict(), "bytes": self.size}
+        record = {
+            "settings": self.settings,
+            **self.progress._asdict(),
+            "bytes": self.size,
+            "complete": self.complete,
+        }
         write_atomically(self.record, json.dumps(record, ensure_ascii=False, indent=2) + "\n")

@@ -5,11 +5,11 @@ An answer is a JSON object that maps labels to mentions: `{"PS": ["손흥민"], 
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ner.text.klue import LABELS
+from ner.text.labels import fold_label
 
 OPENING = re.compile(r"[{\[｛［]")
 MARKS = r"{}\[\],:｛｝［］，："
@@ -228,10 +228,6 @@ def index_labels(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels by their folded names and descriptions. A name precedes a description."""
     descriptions = {fold_label(text): label for label, text in labels.items() if text}
     return descriptions | {fold_label(label): label for label in labels}
-
-
-def fold_label(name: str) -> str:
-    return unicodedata.normalize("NFKC", name).strip().upper()
 
 
 def canonical_label(name: str, known: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ner.cli import InputError
 from ner.files import read_json, write_atomically
 from ner.text.prompts import SYSTEM_PROMPTS
-from ner.text.task import KLUE_TASK, Task, read_task
+from ner.text.task import Task, read_task
 
 REWRITE = "Write the file again: python data_processing.py"
 ROLES = (["user", "assistant"], ["system", "user", "assistant"])
@@ -54,9 +54,9 @@ def record_task(system_prompt: str, source: dict) -> dict:
     return {"prompt": names[0] if names else None}
 
 
-def find_task(data: dict) -> Task:
-    """The task of chats, from `describe_chats`. KLUE's if it is not known."""
-    return read_task(data["source"] or data) or KLUE_TASK
+def find_task(data: dict) -> Task | None:
+    """The task of chats, from `describe_chats`. None if it is not known."""
+    return read_task(data["source"] or data)
 
 
 def load_chats(path: Path) -> list[list[dict]]:

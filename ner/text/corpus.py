@@ -22,9 +22,9 @@ from ner.text.klue import TAGS
 from ner.text.labels import (
     check_continuation,
     choose_labels,
+    find_listed_labels,
     list_labels,
     list_tags,
-    read_label_file,
     read_tag,
 )
 from ner.text.text_files import find_text_file, list_text_files, read_text_file
@@ -49,7 +49,7 @@ def load_split(
     Raises InputError, with file and line or with the row, for data that cannot be read or used.
     """
     source, folder = f"{dataset}, {split}", Path(split_config(dataset)[0])
-    listed = read_label_file(folder)
+    listed = find_listed_labels(folder)
     path = find_text_file(folder, split)
     if path is None:
         rows = load_hub_rows(dataset, split)
@@ -65,7 +65,8 @@ def load_split(
         labels |= find_training_labels(folder)
     labels = choose_labels(labels, listed, source)
     as_words = use_words(rows, join, source)
-    if names and set(names) <= set(TAGS) and not as_words:
+    has_names = isinstance(rows.features["ner_tags"].feature, ClassLabel)
+    if has_names and set(names) <= set(TAGS) and not as_words:
         return rows
     return encode_rows(rows, tags, list_tags(labels), as_words, source)
 
@@ -160,13 +161,13 @@ def check_sentence(tokens: list[str], tags: list[str | None]) -> None:
 
 
 def get_labels(rows: Dataset, dataset: str) -> dict[str, str]:
-    """The data set's labels, descriptions by name, in the order in which a prompt lists them.
+    """The data set's labels, descriptions by name, in the prompt's order.
 
     They are those of the folder's `labels.json`, or KLUE's six if there are no others, or the names
     in alphabetical order, without descriptions.
     """
     labels = list_labels(map(read_tag, get_id2label(rows).values()))
-    listed = read_label_file(Path(split_config(dataset)[0]))
+    listed = find_listed_labels(Path(split_config(dataset)[0]))
     return choose_labels(labels, listed, dataset)
 
 
@@ -203,8 +204,8 @@ def describe_overlap(
     repeated = f"sentences: {len(sentences) - len(set(sentences)):,} repeated"
     try:
         others = load_split(dataset, "validation", tag_names, join)
-    except InputError:
-        return f"{repeated}; no validation split to compare with"
+    except InputError as error:
+        return f"{repeated}; no validation split to compare with: {str(error).splitlines()[0]}"
     validation = {"".join(tokens) for tokens in others["tokens"]}
     shared = sum(sentence in validation for sentence in sentences)
     return f"{repeated}, {shared:,} also in the validation split"

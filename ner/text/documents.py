@@ -20,8 +20,6 @@ SENTENCE_END = re.compile(
 )
 # Characters that combine with the one before: jamo of a syllable in NFD, accents, parts of emoji.
 JOINED = "[\u0300-\u036f\u1160-\u11ff\u20d0-\u20ff\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff]"
-
-
 # Sentences of a line are read together up to this many characters, as long as KLUE's longest row.
 TOGETHER = 150
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -14,6 +15,11 @@ RESERVED = ("missed", "made_up")  # beside the labels in the report's confusion 
 NAME = re.compile(r'[^\s<>:\\"]+')
 # The usual form, B-PS, and the one of Naver and KMOU, PS_B.
 TAG = re.compile(r"(?P<prefix>[BI])-(?P<label>.+)|(?P<first>.+)[-_](?P<suffix>[BI])")
+
+
+def fold_label(name: str) -> str:
+    """A label as answers are compared with it: in any case and width."""
+    return unicodedata.normalize("NFKC", name).strip().upper()
 
 
 def check_label(name: str, known: Collection[str] | None = None) -> None:
@@ -33,24 +39,35 @@ def check_labels(names: Collection[str], source: str | Path) -> None:
     """Check the labels of a data set, which can be none. Raises InputError with `source`."""
     if len(names) > MOST_LABELS:
         raise InputError(f"{source}: {len(names)} labels. Expected at most {MOST_LABELS}")
+    folded: dict[str, str] = {}
     for name in names:
         try:
             check_label(name)
         except ValueError as error:
             raise InputError(f"{source}: {error}") from None
+        if (other := folded.setdefault(fold_label(name), name)) != name:
+            raise InputError(
+                f"{source}: the labels {other} and {name} differ in case or width alone, so "
+                "answers could not tell them apart. Rename one of them"
+            )
 
 
-def read_label_file(folder: Path) -> dict[str, str] | None:
-    """Descriptions by name from a folder's `labels.json`; None if it has none.
+def find_listed_labels(folder: Path) -> dict[str, str] | None:
+    """Descriptions by name from a folder's `labels.json`; None if it has none."""
+    path = folder / LABELS_FILE
+    return read_label_file(path) if path.is_file() else None
+
+
+def read_label_file(path: Path) -> dict[str, str]:
+    """Descriptions by name from a file such as `labels.json`.
 
     The file is a list of names, or an object with a description or null for each. Raises InputError
-    for any other content.
+    if it cannot be read or has any other content.
     """
-    path = folder / LABELS_FILE
-    if not path.is_file():
-        return None
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:  # neither JSON nor UTF-8
         raise InputError(f"{path}: not JSON in UTF-8 ({error})") from None
     pairs = list(content.items()) if isinstance(content, dict) else content

@@ -13,7 +13,7 @@ OWN = "file"  # the name of a system prompt from --prompt_file
 
 
 class Task(NamedTuple):
-    """What a model is asked to do. The default is KLUE's labels with the post's first prompt."""
+    """A model's labels, prompt and kind of answer. The default is KLUE's and the post's first."""
 
     labels: Mapping[str, str] = LABELS  # descriptions by name, in the prompt's order
     prompt: str = "basic"  # the system prompt's name
@@ -59,16 +59,18 @@ def choose_task(
     labels: Mapping[str, str],
     prompt: str | None,
     prompt_file: Path | None = None,
-    kind: str = "json",
+    kind: str | None = None,
 ) -> Task:
     """The task to set a model: the recorded one, unless another system prompt is requested.
 
     `prompt` is the name of one of ours, and `prompt_file` has one of the user's own, which asks for
-    answers of this `kind`. `labels` are those to ask for if no task is recorded. Raises InputError.
+    answers of this `kind` (by default as recorded, or else JSON). `labels` are those to ask for if
+    no task is recorded. Raises InputError.
     """
     if recorded:
         labels = recorded.labels
     if prompt_file:
+        kind = kind or (recorded.kind if recorded else "json")
         return build_own_task(read_prompt_file(prompt_file), kind, labels)
     if recorded and prompt in (None, recorded.prompt):
         return recorded
@@ -94,12 +96,12 @@ def read_task(record: dict) -> Task | None:
     labels, prompt = record.get("labels", LABELS), record.get("prompt")
     text, kind = record.get("system_prompt"), record.get("answer")
     if not isinstance(labels, Mapping) or not all(
-        isinstance(each, str) for each in labels.values()
+        isinstance(each, str) for pair in labels.items() for each in pair
     ):
         raise InputError(f"labels: expected descriptions by name, found {str(labels)[:100]}")
     if prompt == OWN and isinstance(text, str) and kind in ("json", "marked"):
         return build_own_task(text, kind, labels)
-    return build_task(prompt, labels) if prompt in SYSTEM_PROMPTS else None
+    return build_task(prompt, labels) if prompt in list(SYSTEM_PROMPTS) else None
 
 
 def is_klue(labels: Mapping[str, str]) -> bool:

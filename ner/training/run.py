@@ -15,7 +15,7 @@ from ner.files import read_json, write_atomically
 from ner.model.adapter import RECORD, read_adapter_config, read_adapter_task
 from ner.model.hub import Base, download_base, find_base
 from ner.model.process import get_process
-from ner.text.chats import describe_chats, find_task
+from ner.text.chats import describe_chats, find_task, source_path
 from ner.text.task import check_data_labels
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets"]
@@ -152,6 +152,23 @@ def inherit_settings(args: Namespace, adapter: Path) -> dict:
     }
 
 
+def check_task(settings: TrainingSettings) -> None:
+    """Check that the labels and the prompt of the chats are known.
+
+    Otherwise prints a note, or raises InputError if validation needs them.
+    """
+    if find_task(describe_chats(settings.data)):
+        return
+    fault = f"{settings.data}: its system prompt and labels are not known"
+    advice = (
+        f"Copy {source_path(settings.data).name}, which records them, to the same folder, or write "
+        "the chats again: python data_processing.py"
+    )
+    if settings.validation:
+        raise InputError(f"{fault}, so --validation cannot score the answers. {advice}")
+    get_process().print(f"note: {fault}, so later steps will assume KLUE's. {advice}")
+
+
 def split_batch(batch_size: int, accumulation: int, processes: int) -> tuple[int, int]:
     """Divide a step among processes. Returns the micro-batch size and accumulation of each.
 
@@ -184,9 +201,9 @@ def describe_run(settings: TrainingSettings, base: Base, adapter: Path | None = 
     if adapter:
         from ner.model.tensors import hash_adapter
 
-        if task := read_adapter_task(adapter):
-            labels = find_task(run["data"]).labels
-            check_data_labels(task, labels, str(settings.data))
+        trained_for, task = read_adapter_task(adapter), find_task(run["data"])
+        if trained_for and task:
+            check_data_labels(trained_for, task.labels, str(settings.data))
         run["adapter"] = {"source": settings.adapter, "sha256": hash_adapter(adapter)}
     return run
 

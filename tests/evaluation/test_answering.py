@@ -16,6 +16,7 @@ from ner.cli import InputError
 from ner.evaluation.answering import describe_answer, draw_rows, hash_sentences
 from ner.evaluation.predictions import read_predictions, retag
 from ner.text.answers import Answer, Piece
+from ner.text.task import build_task
 from tests.evaluation.rows import write_predictions
 from tests.evaluation.runs import ALL, MEMORIZED, check_same_results, read_lines, read_metrics
 from tests.helpers import ROOT, SAMPLE
@@ -127,7 +128,7 @@ def describe_spring(pieces: list[Piece] | None) -> dict:
     """The line of an answer with these tokens."""
     row = {"row": 7, "tokens": ["봄", "이"], "ner_tags": [0, 1]}
     answer = Answer(0, "<봄:DT>이", True, pieces)
-    return describe_answer(answer, row, {0: "B-DT", 1: "O"}, "marked")
+    return describe_answer(answer, row, {0: "B-DT", 1: "O"}, build_task("marked"))
 
 
 def test_a_line_holds_the_tokens_of_its_answer():

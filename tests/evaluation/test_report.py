@@ -28,7 +28,7 @@ def test_another_converter_can_be_tried_on_existing_predictions(tmp_path, capsys
     path = write_predictions(tmp_path / "predictions.jsonl", HAND_MADE)
     diagnosis = {"read": "json", "mentions": [], "further": []}
 
-    def tag_nothing(answer, tokens, kind, pieces, min_confidence) -> tuple[list[str], dict]:
+    def tag_nothing(answer, tokens, *settings) -> tuple[list[str], dict]:
         return ["O"] * len(tokens), diagnosis
 
     monkeypatch.setattr(predictions, "tag_answer", tag_nothing)

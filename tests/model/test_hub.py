@@ -1,6 +1,7 @@
 """Check a base model before its download, with the real client and a local hub."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -89,10 +90,13 @@ def test_other_runtime_errors_go_up():
 def test_weights_are_downloaded_one_file_at_a_time(monkeypatch):
     """A file that breaks off begins again, and eight at a time could lose all that they had."""
     asked = {}
-    monkeypatch.setattr(
-        "ner.model.hub.snapshot_download", lambda name, **flags: asked.update(flags)
-    )
-    download_base(Base(EXAONE, "c0ffee"))
+
+    def download(name: str, **flags: object) -> str:
+        asked.update(flags)
+        return "folder"
+
+    monkeypatch.setattr("ner.model.hub.snapshot_download", download)
+    assert download_base(Base(EXAONE, "c0ffee")) == Path("folder")
     assert (asked["revision"], asked["max_workers"]) == ("c0ffee", 1)
 
 

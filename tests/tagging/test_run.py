@@ -71,7 +71,8 @@ def test_other_formats(form, beginning, tmp_path):
 
 def test_conll_separates_documents_and_leaves_out_line_breaks(tmp_path):
     content = tag_texts(tmp_path / "out", form="conll", texts=["가\r\n나", "", "\t"]).decode()
-    assert content == "가\tO\n나\tO\n\n\n\t\tO\n\n"
+    # A tab would be a third column.
+    assert content == "가\tO\n나\tO\n\n\n \tO\n\n"
 
 
 def test_other_fields_are_kept():
@@ -142,6 +143,16 @@ def test_complete_file_is_left_alone(tmp_path, capsys):
     assert "documents: 43, sentences whose answers reached the token limit: 1" in printed
 
 
+def test_complete_file_that_was_changed_is_left_alone(tmp_path):
+    tag_texts(tmp_path / "out")
+    with (tmp_path / "out").open("ab") as file:
+        file.write(b"mine\n")
+    changed = (tmp_path / "out").read_bytes()
+    with pytest.raises(InputError, match="was changed since"):
+        tag_texts(tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == changed
+
+
 def test_deleted_file_is_begun_again(tmp_path):
     before = tag_texts(tmp_path / "out")
     (tmp_path / "out").unlink()
@@ -177,7 +188,7 @@ def test_files_of_others_are_not_overwritten(tmp_path):
     path.unlink()
     tag_texts(path)
     path.write_text("short")
-    with pytest.raises(InputError, match="is shorter than it was"):
+    with pytest.raises(InputError, match="was changed since"):
         tag_texts(path)
 
 

@@ -105,6 +105,15 @@ def test_columns_of_the_hub_give_the_same_rows(tmp_path, form):
     check_rows(load_split(folder, "train", tag_names), folder)
 
 
+def test_klue_tags_as_numbers(tmp_path):
+    """The example of docs/training.md."""
+    folder = write_tagged(tmp_path / "data", [(["봄", "이"], [1, 0])], Value("int64"))
+    rows = load_split(str(folder), "train", ["O", "B-DT", "I-DT"])
+    names = get_id2label(rows)
+    assert [names[tag] for tag in rows[0]["ner_tags"]] == ["B-DT", "O"]
+    assert get_labels(rows, str(folder)) == LABELS
+
+
 def test_json_lines_with_the_hubs_columns(tmp_path):
     """They need no card: without one, the configuration is the default one."""
     lines = [json.dumps({"tokens": tokens, "ner_tags": tags}) for tokens, tags in SENTENCES]
@@ -296,7 +305,8 @@ def test_overlap_of_the_splits_is_counted(tmp_path):
     (tmp_path / "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     rows = load_split(str(tmp_path), "train")
     alone = describe_overlap(rows, str(tmp_path))
-    assert alone == "sentences: 1 repeated; no validation split to compare with"
+    assert alone.startswith("sentences: 1 repeated; no validation split to compare with: ")
+    assert alone.endswith("has no file for the split validation, only train.txt")
     (tmp_path / "validation.txt").write_text("봄이 왔다.\n가을이다.\n", encoding="utf-8")
     both = describe_overlap(rows, str(tmp_path))
     assert both == "sentences: 1 repeated, 2 also in the validation split"

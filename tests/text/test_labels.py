@@ -15,6 +15,7 @@ from ner.text.labels import check_labels
         (["a:b"], "label 'a:b'"),
         (['"'], "label '\"'"),
         (["<b>"], "label '<b>'"),
+        (["PER", "per"], "source: the labels PER and per differ in case or width alone"),
         (["missed"], "label missed: the report uses this name"),
     ],
 )

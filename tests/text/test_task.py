@@ -53,6 +53,7 @@ def test_record_restores_the_task(task):
 
 def test_unknown_prompt_is_no_task():
     assert read_task({}) is read_task({"prompt": None}) is read_task({"prompt": "later"}) is None
+    assert read_task({"prompt": ["basic"]}) is read_task({"prompt": "file"}) is None
 
 
 def test_strict_is_about_klue_alone():
@@ -60,7 +61,7 @@ def test_strict_is_about_klue_alone():
         build_task("strict", SHOP)
 
 
-@pytest.mark.parametrize("labels", [["PS"], {"PS": None}, "PS"])
+@pytest.mark.parametrize("labels", [["PS"], {"PS": None}, {1: "하나"}, {True: "on"}, "PS"])
 def test_damaged_labels_are_refused(labels):
     with pytest.raises(InputError, match="expected descriptions by name"):
         read_task({"prompt": "basic", "labels": labels})
@@ -73,6 +74,8 @@ def test_choice_of_a_task(tmp_path):
     assert choose_task(recorded, LABELS, "marked") == build_task("marked", SHOP)
     path = tmp_path / "prompt.txt"
     path.write_text("\n이름을 찾으세요.\n", encoding="utf-8")
+    assert choose_task(recorded, LABELS, None, path).kind == "json"
+    assert choose_task(build_task("marked", SHOP), LABELS, None, path).kind == "marked"
     own = choose_task(recorded, LABELS, None, path, "marked")
     assert own == Task(SHOP, "file", "이름을 찾으세요.", "marked")
     assert choose_task(own, LABELS, None) == own

@@ -17,6 +17,7 @@ from ner.training.run import (
     PACKAGES,
     SCHEDULERS,
     TARGETS,
+    check_task,
     complete_settings,
     describe_run,
     find_run_base,
@@ -161,6 +162,21 @@ def test_further_training_keeps_the_labels_of_the_adapter(adapter, tmp_path):
     with pytest.raises(InputError, match=r"train\.jsonl has labels .* not trained for: 상품\. It"):
         describe_run(settings, Base("alice/base"), adapter)
     assert find_task(describe_run(settings, Base("alice/base"))["data"]) == task
+
+
+def test_chats_without_a_record_of_their_labels(tmp_path, capsys):
+    chats = tmp_path / "train.jsonl"
+    task = build_task("basic", {"상품": ""})
+    answer = {"role": "assistant", "content": "{}"}
+    messages = [*build_prompt("봄", task.system_prompt), answer]
+    write_chats(chats, [{"messages": messages}], task.record)
+    check_task(make_settings("--data", str(chats), "--validation", "1"))
+    assert not capsys.readouterr().out
+    chats.with_suffix(".source.json").unlink()
+    check_task(make_settings("--data", str(chats)))
+    assert "later steps will assume KLUE's. Copy train.source.json" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--validation cannot score the answers"):
+        check_task(make_settings("--data", str(chats), "--validation", "1"))
 
 
 def test_resumed_run_may_change_how_it_computes_the_same_numbers(chats_file):
