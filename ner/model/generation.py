@@ -187,12 +187,14 @@ class AnswerGenerator:
                 mask = torch.cat([mask, input_mask], dim=1)
                 positions = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
                 drafted = max(map(len, drafts))
+                # As indices: with a number, PyTorch would copy the head's weights for each row.
+                last = torch.arange(-drafted - 1, 0, device=self.model.device)
                 logits = self.model(
                     input_ids=input_ids,
                     attention_mask=mask,
                     position_ids=positions,
                     past_key_values=cache,
-                    logits_to_keep=drafted + 1,
+                    logits_to_keep=last + input_ids.shape[1],
                 ).logits
                 # A GPU is still computing, so this costs no time.
                 for answer in running:

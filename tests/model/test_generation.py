@@ -58,6 +58,20 @@ def test_answers_are_those_of_generate(generator, prompts):
     assert collect(generator, prompts, [], 12, 60) == expected
 
 
+def test_head_gets_no_slice(generator, prompts):
+    """PyTorch would multiply a slice row by row, with a copy of the head's weights for each."""
+    shapes = []
+
+    def check(module, inputs) -> None:
+        assert inputs[0].is_contiguous()
+        shapes.append(inputs[0].shape[:2])
+
+    hook = generator.model.get_output_embeddings().register_forward_pre_hook(check)
+    collect(generator, prompts[:4], [], 4, 3)
+    hook.remove()
+    assert set(shapes) == {(4, 1)}
+
+
 def test_finished_sentences_leave_the_batch(generator, prompts):
     sizes = []
     head = generator.model.get_base_model().lm_head
