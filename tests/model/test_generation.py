@@ -69,7 +69,7 @@ def test_head_gets_no_slice(generator, prompts):
     hook = generator.model.get_output_embeddings().register_forward_pre_hook(check)
     collect(generator, prompts[:4], [], 4, 3)
     hook.remove()
-    assert set(shapes) == {(4, 1)}
+    assert {width for _, width in shapes} == {1}
 
 
 def test_finished_sentences_leave_the_batch(generator, prompts):
