@@ -34,7 +34,11 @@ PARTS = {
     "rehearsal": ["rehearsal"],
     "loading": ["loading"],
     "training": list(TRAINING),
-    "answering": ["answering, one at a time", "answering, in batches"],
+    "answering": [
+        "answering, one at a time",
+        "answering, in batches",
+        "answering, in batches, merged",
+    ],
 }
 TOLERANCE = 0.15  # of the plan's memory
 CHATS, SENTENCES = 21_008, 5_000  # of KLUE's training and validation splits

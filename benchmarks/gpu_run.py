@@ -10,12 +10,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from peft import get_peft_model, get_peft_model_state_dict
-from safetensors.torch import save_file
 
 import train
 from benchmarks.generation_run import load_generator, time_answers
 from benchmarks.gpu import ROOT, TRAINING
+from benchmarks.random_adapter import write_random_adapter
 from benchmarks.random_exaone import SMALL, write_random_exaone, write_texts
 from benchmarks.training import list_flags
 from benchmarks.training_run import find_peak_bytes, measure
@@ -26,11 +25,9 @@ from ner.files import replace_folder
 from ner.model.exaone import ExaoneConfig
 from ner.model.gpu import find_driver
 from ner.model.hub import Base
-from ner.model.loading import build_empty, load_config, load_model
+from ner.model.loading import load_model
 from ner.text.task import KLUE_TASK
 from ner.training.plan import POST_LENGTHS
-from ner.training.run import complete_settings
-from ner.training.trainer import build_lora
 
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes")
 MODEL = "EXAONE-random"  # in the folder of the inputs
@@ -75,7 +72,8 @@ def run_step(step: str, args: argparse.Namespace) -> dict:
         return measure_training(args.work_dir, TRAINING[step], args.steps)
     if step == "answering, one at a time":
         return measure_answering(args.work_dir, args.single, 1)
-    return measure_answering(args.work_dir, args.num_samples, BATCH_SIZE)
+    precision = "merged" if step.endswith("merged") else "nf4"
+    return measure_answering(args.work_dir, args.num_samples, BATCH_SIZE, precision)
 
 
 def rehearse() -> dict:
@@ -97,24 +95,12 @@ def write_inputs(work_dir: Path, config: ExaoneConfig) -> None:
     if not model.is_dir():
         write_random_exaone(model, config)
     if not adapter.is_dir():
-        write_adapter(adapter, model)
+        lora = {"r": train.NEW_LORA["lora_r"], "lora_alpha": train.NEW_LORA["lora_alpha"]}
+        with replace_folder(adapter, "adapter_config.json") as part:
+            write_random_adapter(model, part, **lora)
     if not (work_dir / "train.jsonl").is_file():
         write_texts(work_dir / "texts", TEXTS)
         preprocessing_data(str(work_dir / "texts"), work_dir / "train.jsonl")
-
-
-def write_adapter(folder: Path, model: Path) -> None:
-    """Write a random adapter, as large as train.py's."""
-    base = Base(str(model))
-    settings = complete_settings(train.parse_args(["--model", str(model)]), None, cuda=False)
-    lora = build_lora(settings, base)
-    with torch.device("meta"):
-        empty = get_peft_model(build_empty(load_config(base)), lora)
-    shapes = get_peft_model_state_dict(empty)
-    with replace_folder(folder, "adapter_config.json") as part:
-        tensors = {name: 0.01 * torch.randn(tensor.shape) for name, tensor in shapes.items()}
-        save_file(tensors, part / "adapter_model.safetensors")
-        lora.save_pretrained(part)
 
 
 def measure_loading(work_dir: Path) -> dict:
@@ -129,11 +115,13 @@ def measure_training(work_dir: Path, run: str, steps: int) -> dict:
     return measure([*flags, "--logging_steps", "1"])
 
 
-def measure_answering(work_dir: Path, num_samples: int, batch_size: int) -> dict:
+def measure_answering(
+    work_dir: Path, num_samples: int, batch_size: int, precision: str = "nf4"
+) -> dict:
     """Each answer has as many tokens as the mean gold answer, because a random model never ends."""
     recognizer = LocalRecognizer(
         Base(str(work_dir / MODEL)),
-        "nf4",
+        precision,
         work_dir / "adapter",
         "adapter",
         KLUE_TASK,

@@ -37,7 +37,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         choices=PRECISIONS,
         default="nf4",
         help="precision of the base model, preferably that of training; merged is nf4 unpacked to "
-        "bfloat16, with the adapter merged into it, which is faster on a GPU and takes more memory",
+        "bfloat16, with the adapter merged into it, which is faster and takes more memory",
     )
     model.add_argument(
         "--prompt",
