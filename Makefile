@@ -27,7 +27,7 @@ lint: install-dev
 # Two processes with one thread each.
 test: export OMP_NUM_THREADS = 1
 test: install-dev
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # All four scripts on a tiny random EXAONE and 24 sentences of data/sample. With these settings it
 # memorizes them. That tests the pipeline, not the quality of EXAONE.

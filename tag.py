@@ -101,6 +101,9 @@ def main(argv: list[str] | None = None) -> None:
             tag_to_file(recognizer, documents, args.format, args.output, settings, size)
         else:
             tag_to_stream(recognizer, documents, args.format, stdout, size)
+        # A process that ends while another is still connected may abort.
+        get_process().wait_for_everyone()
+        get_process().destroy_process_group()
 
 
 if __name__ == "__main__":

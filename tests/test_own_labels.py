@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 import data_processing
 import evaluate_hub
 import upload_hub
@@ -14,15 +12,14 @@ SHOP = SAMPLE.with_name("shop")
 LABELS = ["상품", "브랜드", "색상", "가격"]
 
 
-@pytest.mark.parametrize("answer", ["json", "marked"])
-def test_all_four_scripts(answer, stand_in, tmp_path, capsys):
+def test_all_four_scripts(stand_in, tmp_path, capsys):
     chats, adapter, output = tmp_path / "train.jsonl", tmp_path / "EXAONE-shop", tmp_path / "out"
     data_processing.main(
-        ["--dataset", str(SHOP), "--output", str(chats), "--answer", answer, "--num_samples", "8"]
+        ["--dataset", str(SHOP), "--output", str(chats), "--answer", "marked", "--num_samples", "8"]
     )
     train_until_memorized(stand_in, chats, adapter, "--max_steps", "60")
     task = read_adapter_task(adapter)
-    assert (list(task.labels), task.kind) == (LABELS, answer)
+    assert (list(task.labels), task.kind) == (LABELS, "marked")
     assert "상품(사고파는 물건의 종류나 이름), 브랜드(" in task.system_prompt
 
     flags = ["--adapter", str(adapter), "--split", "train", "--num_samples", "8"]
