@@ -178,9 +178,9 @@ def main(argv: list[str] | None = None) -> None:
         check_unused(args.checkpoint_dir)
     adapter = find_adapter(args.adapter)
     settings = complete_settings(args, adapter, has_cuda())
-    check_task(settings)
     base = find_run_base(settings, args.resume)
     run = describe_run(settings, base, adapter)
+    check_task(settings, run["data"])
     checkpoint = find_checkpoint(settings.checkpoint_dir, run) if args.resume else None
 
     # Then the chats and the machine, before the download.

@@ -74,6 +74,11 @@ def check_replaceable(folder: Path, marker: str) -> None:
     check_parent(folder)
 
 
+def format_json_line(content: dict) -> str:
+    """A line of a JSON Lines file."""
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
 @contextmanager
 def replace_folder(folder: Path, marker: str) -> Iterator[Path]:
     """Yield an empty folder to fill. It replaces `folder` on success and is removed on failure."""

@@ -5,6 +5,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
 KLUE_COPY = ROOT.parent / "shared" / "klue-ner"
+# A random EXAONE of 108 MB in bfloat16, to measure memory with.
+LARGER = {
+    "vocab_size": 8192,
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_layers": 12,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+}
 # Settings under which the stand-in memorizes 24 sentences.
 MEMORIZE = [
     *("--batch_size", "8", "--gradient_accumulation", "2", "--max_steps", "120"),

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ner.cli import InputError, describe_changes
 from ner.evaluation.predictions import read_predictions
-from ner.files import write_atomically
+from ner.files import format_json_line, write_atomically
 from ner.model.process import get_process
 from ner.text.answers import Answer
 from ner.text.confidence import round_pieces
@@ -120,7 +120,7 @@ def collect_predictions(path: Path, settings: dict) -> None:
             )
         rows.update((row["id"], row) for row in answered)
     lines = [{"settings": settings}, *(rows[row_id] for row_id in sorted(rows))]
-    write_atomically(path, "".join(format_line(line) for line in lines))
+    write_atomically(path, "".join(format_json_line(line) for line in lines))
     for part in parts:
         part.unlink()
 
@@ -137,9 +137,10 @@ def append_predictions(
         tqdm(total=total, desc="answers", unit="sentence", disable=hide) as progress,
     ):
         if is_new:
-            file.write(format_line({"settings": settings}))
+            file.write(format_json_line({"settings": settings}))
         for answer in answers:
-            file.write(format_line(describe_answer(answer, rows[answer.index], id2label, task)))
+            line = describe_answer(answer, rows[answer.index], id2label, task)
+            file.write(format_json_line(line))
             file.flush()
             progress.update()
 
@@ -162,7 +163,3 @@ def describe_answer(answer: Answer, row: dict, id2label: dict[int, str], task: T
     if pieces is not None:
         line["pieces"] = pieces
     return line
-
-
-def format_line(content: dict) -> str:
-    return json.dumps(content, ensure_ascii=False) + "\n"

@@ -13,7 +13,7 @@ from ner.model.adapter import (
 )
 from ner.text.klue import LABELS
 from ner.text.labels import read_label_file
-from ner.text.task import check_marked, choose_task
+from ner.text.task import Task, check_marked, choose_task
 
 if TYPE_CHECKING:
     from ner.evaluation.answering import SentenceRecognizer
@@ -39,6 +39,15 @@ def choose_min_confidence(args: argparse.Namespace) -> float:
     return threshold
 
 
+def choose_flagged_task(
+    args: argparse.Namespace, recorded: Task | None, labels: Mapping[str, str]
+) -> Task:
+    """The task by the flags. See `choose_task`."""
+    if args.label_file:
+        labels = read_label_file(args.label_file)
+    return choose_task(recorded, labels, args.prompt, args.prompt_file, args.answer)
+
+
 def build_recognizer(
     args: argparse.Namespace, dataset: str | None = None, labels: Mapping[str, str] = LABELS
 ) -> "SentenceRecognizer":
@@ -49,14 +58,12 @@ def build_recognizer(
     """
     if not args.endpoint:
         return build_local_recognizer(args, dataset, labels)
-    if args.label_file:
-        labels = read_label_file(args.label_file)
     from ner.evaluation.endpoint import EndpointRecognizer
 
     return EndpointRecognizer(
         args.endpoint,
         args.model,
-        choose_task(None, labels, args.prompt, args.prompt_file, args.answer),
+        choose_flagged_task(args, None, labels),
         args.max_new_tokens,
         args.concurrency,
         constrain=bool(args.constrain),
@@ -70,9 +77,7 @@ def build_local_recognizer(
     adapter = find_adapter(args.adapter)
     source = find_record_folder(adapter, args.model)
     recorded = read_adapter_task(source) if source else None
-    if args.label_file:
-        labels = read_label_file(args.label_file)
-    task = choose_task(recorded, labels, args.prompt, args.prompt_file, args.answer)
+    task = choose_flagged_task(args, recorded, labels)
     if args.draft:
         check_marked(task, "--draft")
     # Imported after the adapter is found: PyTorch and PEFT take seconds.

@@ -1,12 +1,13 @@
 """Read a predictions file: a line of settings, then one line per sentence."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
 from ner.cli import InputError
 from ner.text.conversion import tag_answer
+from ner.text.labels import list_tags
 from ner.text.task import KLUE_TASK, Task, read_task
 
 ROW_FIELDS = {"id": int, "tokens": list, "gold": list, "answer": str, "stopped": bool}
@@ -29,9 +30,9 @@ def read_predictions(path: Path) -> tuple[dict, list[dict]]:
             item = json.loads(line)
             if number == 1:
                 settings = get_settings(item)
-                labels = find_task(settings).labels
+                tags = list_tags(find_task(settings).labels)
             else:
-                check_row(item, labels)
+                check_row(item, tags)
                 rows.append(item)
         except (ValueError, RecursionError) as error:
             raise InputError(
@@ -93,8 +94,11 @@ def find_shared_labels(settings: dict, others: dict) -> Mapping[str, str]:
     return labels
 
 
-def check_row(row: object, labels: Iterable[str]) -> None:
-    """Check that a row has everything that scoring needs. Raises ValueError."""
+def check_row(row: object, tags: list[str]) -> None:
+    """Check that a row has everything that scoring needs. Raises ValueError.
+
+    `tags` are those that gold may have.
+    """
     if not isinstance(row, dict) or not all(
         isinstance(row.get(name), kind) for name, kind in ROW_FIELDS.items()
     ):
@@ -102,7 +106,6 @@ def check_row(row: object, labels: Iterable[str]) -> None:
         raise ValueError(f"a sentence needs {fields}")
     if not all(isinstance(token, str) for token in row["tokens"]):
         raise ValueError("tokens must be strings")
-    tags = [*(f"{prefix}-{label}" for label in labels for prefix in "BI"), "O"]
     if len(row["gold"]) != len(row["tokens"]) or any(tag not in tags for tag in row["gold"]):
         raise ValueError(f"gold must hold one tag per token, of {', '.join(tags)}")
     if "pieces" in row and not is_list_of_pieces(row["pieces"]):

@@ -11,6 +11,7 @@ from ner.cli import InputError
 from ner.files import read_json
 from ner.model.hub import TRY_WITHOUT_XET, explain_hub_errors
 from ner.model.retries import with_retries
+from ner.text.chats import find_task
 from ner.text.task import Task, read_task
 
 RECORD = "training.json"
@@ -101,7 +102,7 @@ def read_record(folder: Path) -> dict | None:
 def read_adapter_task(folder: Path) -> Task | None:
     """The task that an adapter was trained for, if it is recorded."""
     if record := read_record(folder):
-        return read_task(record["data"]["source"] or record["data"])
+        return find_task(record["data"])
     card = read_card(folder)
     fields = card.get("ner_task")
     named = {"prompt": card.get("system_prompt")}

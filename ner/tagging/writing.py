@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ner.cli import InputError, describe_changes
-from ner.files import check_writable, read_json, write_atomically
+from ner.files import check_writable, format_json_line, read_json, write_atomically
 from ner.tagging.reading import Document
 from ner.tagging.recognizer import Names
 from ner.text.documents import LINE_BREAKS, Sentence
@@ -19,16 +19,12 @@ Format = Callable[[Document, list[Sentence], Names], str]
 
 
 def format_jsonl(document: Document, sentences: list[Sentence], names: Names) -> str:
-    return format_line({**document.record, **names.describe()})
+    return format_json_line({**document.record, **names.describe()})
 
 
 def format_doccano(document: Document, sentences: list[Sentence], names: Names) -> str:
     spans = [[entity["start"], entity["end"], entity["label"]] for entity in names.entities]
-    return format_line({**document.record, "label": spans})
-
-
-def format_line(content: dict) -> str:
-    return json.dumps(content, ensure_ascii=False) + "\n"
+    return format_json_line({**document.record, "label": spans})
 
 
 def format_marked(document: Document, sentences: list[Sentence], names: Names) -> str:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ner.cli import InputError
-from ner.files import read_json, write_atomically
+from ner.files import format_json_line, read_json, write_atomically
 from ner.text.prompts import SYSTEM_PROMPTS
 from ner.text.task import Task, read_task
 
@@ -20,7 +20,7 @@ def source_path(path: Path) -> Path:
 
 def write_chats(path: Path, chats: list[dict], source: dict) -> None:
     """Write chats and, beside them, their `source` with their number and SHA-256."""
-    content = "".join(json.dumps(chat, ensure_ascii=False) + "\n" for chat in chats)
+    content = "".join(map(format_json_line, chats))
     record = source | {
         "chats": len(chats),
         "sha256": hashlib.sha256(content.encode()).hexdigest(),

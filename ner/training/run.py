@@ -152,12 +152,13 @@ def inherit_settings(args: Namespace, adapter: Path) -> dict:
     }
 
 
-def check_task(settings: TrainingSettings) -> None:
+def check_task(settings: TrainingSettings, data: dict) -> None:
     """Check that the labels and the prompt of the chats are known.
 
-    Otherwise prints a note, or raises InputError if validation needs them.
+    `data` comes from `describe_chats`. Otherwise prints a note, or raises InputError if validation
+    needs them.
     """
-    if find_task(describe_chats(settings.data)):
+    if find_task(data):
         return
     fault = f"{settings.data}: its system prompt and labels are not known"
     advice = (

@@ -51,11 +51,11 @@ def test_a_last_line_without_a_line_break_is_read(tmp_path):
         ([{"settings": {}}, {**GOOD, "gold": []}], "jsonl:2: gold must hold one tag per token"),
         (
             [{"settings": {}}, {**GOOD, "gold": ["B-XX"]}],
-            "jsonl:2: gold must hold one tag per token, of B-PS",
+            "jsonl:2: gold must hold one tag per token, of B-DT",
         ),
         (
             [{"settings": {}}, {**GOOD, "gold": [["O"]]}],
-            "jsonl:2: gold must hold one tag per token, of B-PS",
+            "jsonl:2: gold must hold one tag per token, of B-DT",
         ),
         *(
             ([{"settings": {}}, {**GOOD, "pieces": pieces}], "jsonl:2: pieces must be a list of")

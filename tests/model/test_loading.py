@@ -13,7 +13,7 @@ from ner.model.device import find_projections
 from ner.model.exaone import ExaoneConfig
 from ner.model.hub import Base
 from ner.model.loading import load_config, load_model, unpack_model
-from tests.helpers import ROOT
+from tests.helpers import LARGER, ROOT
 from tests.stand_in import write_stand_in
 
 INPUT_IDS = torch.arange(40).reshape(2, 20) * 37 % 1500
@@ -98,14 +98,7 @@ def test_loading_makes_no_second_copy_of_the_weights(stand_in, tmp_path, monkeyp
     Anonymous memory leaves out the cache. Freed memory goes back to the system at once here.
     """
     monkeypatch.setattr(random_exaone, "SHARD", "60MB")
-    config = ExaoneConfig(
-        vocab_size=8192,
-        hidden_size=512,
-        intermediate_size=2048,
-        num_layers=12,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-    )
+    config = ExaoneConfig(**LARGER)
     random_exaone.write_random_exaone(tmp_path / "model", config)
     shards = list((tmp_path / "model").glob("*.safetensors"))
     size = sum(shard.stat().st_size for shard in shards)

@@ -23,6 +23,7 @@ from ner.model.lora import load_adapter
 from ner.publishing import export
 from ner.publishing.export import check_space, write_checkpoint
 from ner.publishing.merging import prepare_merging
+from tests.helpers import LARGER
 from tests.publishing.test_merging import unpack
 from tests.stand_in import write_stand_in
 from tests.test_successors import LLAMA3
@@ -243,14 +244,7 @@ def test_memory_holds_one_shard(stand_in, adapter, tmp_path, monkeypatch):
     """Beside the page cache. Freed memory goes back to the system at once here."""
     monkeypatch.setattr(random_exaone, "SHARD", "60MB")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
-    config = ExaoneConfig(
-        vocab_size=8192,
-        hidden_size=512,
-        intermediate_size=2048,
-        num_layers=12,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-    )
+    config = ExaoneConfig(**LARGER)
     larger, folder = write_models(tmp_path, config), tmp_path / "EXAONE-larger"
     # The first export uses everything once.
     before, peak = measure_export("10MB", adapter, tmp_path / "EXAONE-first", larger, folder)

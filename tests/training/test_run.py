@@ -9,7 +9,7 @@ import train
 from ner.cli import InputError
 from ner.model.hub import Base
 from ner.model.tensors import hash_adapter
-from ner.text.chats import find_task, write_chats
+from ner.text.chats import describe_chats, find_task, write_chats
 from ner.text.prompts import build_prompt
 from ner.text.task import build_task
 from ner.training.run import (
@@ -17,6 +17,7 @@ from ner.training.run import (
     PACKAGES,
     SCHEDULERS,
     TARGETS,
+    TrainingSettings,
     check_task,
     complete_settings,
     describe_run,
@@ -165,18 +166,21 @@ def test_further_training_keeps_the_labels_of_the_adapter(adapter, tmp_path):
 
 
 def test_chats_without_a_record_of_their_labels(tmp_path, capsys):
+    def check(settings: TrainingSettings) -> None:
+        check_task(settings, describe_chats(settings.data))
+
     chats = tmp_path / "train.jsonl"
     task = build_task("basic", {"상품": ""})
     answer = {"role": "assistant", "content": "{}"}
     messages = [*build_prompt("봄", task.system_prompt), answer]
     write_chats(chats, [{"messages": messages}], task.record)
-    check_task(make_settings("--data", str(chats), "--validation", "1"))
+    check(make_settings("--data", str(chats), "--validation", "1"))
     assert not capsys.readouterr().out
     chats.with_suffix(".source.json").unlink()
-    check_task(make_settings("--data", str(chats)))
+    check(make_settings("--data", str(chats)))
     assert "later steps will assume KLUE's. Copy train.source.json" in capsys.readouterr().out
     with pytest.raises(InputError, match="--validation cannot score the answers"):
-        check_task(make_settings("--data", str(chats), "--validation", "1"))
+        check(make_settings("--data", str(chats), "--validation", "1"))
 
 
 def test_resumed_run_may_change_how_it_computes_the_same_numbers(chats_file):
