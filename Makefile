@@ -5,7 +5,8 @@ STAND_IN := rehearsal/EXAONE-stand-in
 ADAPTER := rehearsal/EXAONE-stand-in-KLUE-NER-LoRA
 MARKED_ADAPTER := rehearsal/EXAONE-stand-in-marked-LoRA
 
-.PHONY: install install-dev lint test rehearse gpu bench clean
+.PHONY: install install-dev lint test gpu bench clean
+.PHONY: rehearse rehearse-stand-in rehearse-json rehearse-marked
 
 install: .venv/installed
 install-dev: .venv/installed-dev
@@ -29,12 +30,17 @@ test: export OMP_NUM_THREADS = 1
 test: install-dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# All four scripts on a tiny random EXAONE and 24 sentences of data/sample. With these settings it
-# memorizes them. That tests the pipeline, not the quality of EXAONE.
+# All four scripts on a tiny random EXAONE and 24 sentences of data/sample, with JSON answers and
+# with marked ones. With these settings it memorizes them. That tests the pipeline, not the quality
+# of EXAONE. With --jobs 2, both kinds of answers run at the same time.
 rehearse: export HF_HUB_OFFLINE = 1
-rehearse: install
+rehearse: rehearse-json rehearse-marked
+
+rehearse-stand-in: install
 	rm -rf rehearsal
 	$(RUN) -m tests.stand_in $(STAND_IN)
+
+rehearse-json: rehearse-stand-in
 	$(RUN) data_processing.py --dataset data/sample --num_samples 24 \
 	    --output rehearsal/train.jsonl
 	$(RUN) train.py --model $(STAND_IN) --data rehearsal/train.jsonl \
@@ -44,7 +50,9 @@ rehearse: install
 	$(RUN) upload_hub.py --adapter $(ADAPTER) --base_model nobody/EXAONE-stand-in --dry_run
 	$(RUN) evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train \
 	    --num_samples 24 --output_dir rehearsal/evaluation --min_f1 0.99
-	# The same with marked answers, which are longer and take more steps.
+
+# Marked answers are longer and take more steps.
+rehearse-marked: rehearse-stand-in
 	$(RUN) data_processing.py --answer marked --dataset data/sample --num_samples 24 \
 	    --output rehearsal/marked.jsonl
 	$(RUN) train.py --model $(STAND_IN) --data rehearsal/marked.jsonl \
