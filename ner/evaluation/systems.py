@@ -14,7 +14,7 @@ from ner.text.klue import LABELS
 
 
 class System(NamedTuple):
-    """A predictions file: a name that no other one has, its place and its retagged rows."""
+    """A predictions file: its name in tables, its place and its retagged rows."""
 
     name: str
     path: Path
@@ -37,7 +37,7 @@ def name_systems(models: Sequence[str], paths: Sequence[Path]) -> list[str]:
     for places in ([path.resolve().parent.name for path in paths], paths):
         repeated = Counter(names)
         names = [
-            name if repeated[name] == 1 else f"{model} ({place})"
+            name if repeated[name] == 1 else clean_name(f"{model} ({place})")
             for name, model, place in zip(names, models, places, strict=True)
         ]
     return names

@@ -82,6 +82,7 @@ def test_a_difference_without_a_star():
         (["a", "b", "a"], ["x/p", "y/p", "z/p"], ["a (x)", "b", "a (z)"]),
         (["a", "a"], ["1/x/p", "2/x/p"], ["a (1/x/p)", "a (2/x/p)"]),
         (["a", "a", "a"], ["x/p", "x/q", "y/p"], ["a (x/p)", "a (x/q)", "a (y)"]),
+        (["a", "a"], ["x\n1/p", "y/p"], ["a (x 1)", "a (y)"]),
         ([MARKUP, "\x1b[1m a \t b"], ["x/p", "y/p"], [SHOWN, "[1m a b"]),
     ],
 )
