@@ -288,8 +288,12 @@ def test_white_space_and_fences_change_nothing(answer, tokens, before, after):
         assert (other_tags, other_diagnosis) == (tags, diagnosis)
 
 
+# A string alone is left out: an object inside it is not plain JSON.
 @settings(deadline=None)
-@given(value=json_values, tokens=tokens_of_any_length)
+@given(
+    value=json_values.filter(lambda value: not isinstance(value, str)),
+    tokens=tokens_of_any_length,
+)
 def test_mentions_of_plain_json_are_located(value, tokens):
     answer = json.dumps(value)
     _, diagnosis = tag_answer(answer, tokens, pieces=[])
