@@ -1,6 +1,6 @@
 import pytest
 
-from ner.text.tags import find_entities, map_characters, write_tags
+from ner.text.tags import find_entities, map_characters, start_entities, write_tags
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,17 @@ def test_token_that_two_entities_share_goes_to_the_first():
     tokens = ["한국과일본", "은행", "", "앞"]
     assert map_characters(tokens) == [0, 0, 0, 0, 0, 1, 1, 3]
     assert write_tags([(3, 7, "OG"), (0, 2, "LC")], tokens) == ["B-LC", "B-OG", "O", "O"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "fixed"),
+    [
+        ("O I-PS I-PS", "O B-PS I-PS"),
+        ("I-PS I-LC", "B-PS B-LC"),
+        ("B-PS I-LC I-PS", "B-PS B-LC B-PS"),
+        ("B-PS B-PS I-PS O", "B-PS B-PS I-PS O"),
+        ("", ""),
+    ],
+)
+def test_orphan_inside_tag_of_a_tagger_starts_an_entity(tags, fixed):
+    assert start_entities(tags.split()) == fixed.split()
