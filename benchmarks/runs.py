@@ -32,15 +32,18 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=42, metavar="N", help="seed of training")
 
 
-def check_settings(work_dir: Path, settings: dict) -> None:
-    """Record the settings of a folder's runs. Raises InputError if earlier runs have others."""
+def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> None:
+    """Record the settings of a folder's runs. Raises InputError if earlier runs have others.
+
+    `flag` is the one that chooses the folder.
+    """
     path = work_dir / "settings.json"
     earlier = read_json(path)
     if earlier is not None and (changes := describe_changes(earlier, settings)):
         raise InputError(
             f"{work_dir} holds runs with other settings:\n  "
             + "\n  ".join(changes)
-            + "\nChoose another --work_dir"
+            + f"\nChoose another {flag}"
         )
     write_atomically(path, json.dumps(settings))
 
