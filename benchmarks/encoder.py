@@ -16,7 +16,6 @@ command continues.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from datasets import Dataset
@@ -31,30 +30,14 @@ from transformers import (
     set_seed,
 )
 
-from benchmarks.pieces import Span, find_spans, label_pieces, spread_tags
-from benchmarks.tagger_run import (
-    Corpus,
-    add_tagger_flags,
-    begin_run,
-    explain_interruption,
-    read_corpus,
-    use_gpu,
-    write_predictions,
-)
+from benchmarks import tagger_run
+from benchmarks.pieces import Encoded, encode, encode_training, spread_tags
 from ner.cli import InputError, build_parser, positive_int, run_script
 from ner.evaluation.report import report_predictions
 from ner.model.hub import Base, download_base, find_base
 from ner.model.loading import load_config
 from ner.training.checkpoint_hashes import HashCheckpoint
 from ner.training.checkpoints import is_complete, list_checkpoints
-from ner.training.encoding import IGNORED
-
-
-class Encoded(NamedTuple):
-    """Sentences as word pieces."""
-
-    inputs: Dataset  # input_ids and the other inputs of the model
-    spans: list[list[Span | None]]  # the characters of each piece
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,7 +45,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--model", default="klue/bert-base", metavar="ID_OR_FOLDER", help="pretrained encoder"
     )
-    training = add_tagger_flags(parser, epochs=3, learning_rate=5e-5)
+    training = tagger_run.add_tagger_flags(parser, epochs=3, learning_rate=5e-5)
     training.add_argument(
         "--max_length", type=positive_int, default=512, metavar="N", help="pieces of a sentence"
     )
@@ -98,30 +81,6 @@ def load_encoder(base: Base, tags: list[str]) -> PreTrainedModel:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{base.name}: cannot be loaded as an encoder ({reason})") from error
-
-
-def encode(
-    sentences: Sequence[list[str]], tokenizer: PreTrainedTokenizerFast, max_length: int
-) -> Encoded:
-    """Cut sentences, each a list of tokens, into word pieces. Tells how many are too long."""
-    texts = ["".join(tokens) for tokens in sentences]
-    encoding = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
-    too_long = sum(bool(pieces.overflowing) for pieces in encoding.encodings)
-    if too_long:
-        print(f"note: {too_long:,} sentences have more than {max_length} pieces, the rest is O")
-    offsets = encoding.pop("offset_mapping")
-    return Encoded(Dataset.from_dict(dict(encoding)), list(map(find_spans, texts, offsets)))
-
-
-def encode_training(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Dataset:
-    """The training sentences with a label for each piece."""
-    encoded = encode([sentence.tokens for sentence in corpus.train], tokenizer, max_length)
-    ids = {tag: number for number, tag in enumerate(corpus.tags)} | {None: IGNORED}
-    labels = [
-        [ids[tag] for tag in label_pieces(*sentence, spans)]
-        for sentence, spans in zip(corpus.train, encoded.spans, strict=True)
-    ]
-    return encoded.inputs.add_column("labels", labels)
 
 
 def train(
@@ -176,8 +135,8 @@ def predict(
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    corpus = read_corpus(args)
-    precision = "bfloat16" if use_gpu() and torch.cuda.is_bf16_supported() else "float32"
+    corpus = tagger_run.read_corpus(args)
+    precision = "bfloat16" if tagger_run.use_gpu() and torch.cuda.is_bf16_supported() else "float32"
     base = find_base(args.model)
     settings = {
         "model": base.name,
@@ -190,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
         "train_seed": args.seed,
         **corpus.record,
     }
-    path: Path = begin_run(args.output_dir, settings)
+    path: Path = tagger_run.begin_run(args.output_dir, settings)
     if not path.is_file():
         positions = getattr(load_config(base), "max_position_embeddings", args.max_length)
         download_base(base)
@@ -201,10 +160,10 @@ def main(argv: list[str] | None = None) -> None:
         encoded = encode(sentences, tokenizer, max_length)
         set_seed(args.seed)  # of the head
         model = load_encoder(base, corpus.tags)
-        with explain_interruption():
+        with tagger_run.explain_interruption():
             trainer = train(args, model, tokenizer, dataset, precision)
             predicted = predict(trainer, sentences, encoded, corpus.tags)
-        write_predictions(path, settings, corpus.rows, predicted)
+        tagger_run.write_predictions(path, settings, corpus.rows, predicted)
     report_predictions(path)
 
 

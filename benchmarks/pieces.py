@@ -5,10 +5,23 @@ character, and the first piece of an entity has its B-.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from datasets import Dataset
+from transformers import PreTrainedTokenizerFast
+
+from benchmarks.tagger_run import Corpus
 from ner.text.tags import find_entities, map_characters, start_entities, write_tags
+from ner.training.encoding import IGNORED
 
 Span = tuple[int, int]  # first character and the one after the last
+
+
+class Encoded(NamedTuple):
+    """Sentences as word pieces."""
+
+    inputs: Dataset  # input_ids and the other inputs of the model
+    spans: list[list[Span | None]]  # the characters of each piece
 
 
 def find_spans(sentence: str, offsets: Sequence[Span]) -> list[Span | None]:
@@ -76,3 +89,27 @@ def spread_tags(
         for label, first, stop in find_entities(start_entities([tag for tag, _ in kept]))
     ]
     return write_tags(entities, tokens)
+
+
+def encode(
+    sentences: Sequence[list[str]], tokenizer: PreTrainedTokenizerFast, max_length: int
+) -> Encoded:
+    """Cut sentences, each a list of tokens, into word pieces. Tells how many are too long."""
+    texts = ["".join(tokens) for tokens in sentences]
+    encoding = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
+    too_long = sum(bool(pieces.overflowing) for pieces in encoding.encodings)
+    if too_long:
+        print(f"note: {too_long:,} sentences have more than {max_length} pieces, the rest is O")
+    offsets = encoding.pop("offset_mapping")
+    return Encoded(Dataset.from_dict(dict(encoding)), list(map(find_spans, texts, offsets)))
+
+
+def encode_training(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Dataset:
+    """The training sentences with a label for each piece."""
+    encoded = encode([sentence.tokens for sentence in corpus.train], tokenizer, max_length)
+    ids = {tag: number for number, tag in enumerate(corpus.tags)} | {None: IGNORED}
+    labels = [
+        [ids[tag] for tag in label_pieces(*sentence, spans)]
+        for sentence, spans in zip(corpus.train, encoded.spans, strict=True)
+    ]
+    return encoded.inputs.add_column("labels", labels)
