@@ -70,22 +70,26 @@ def list_corpus_flags(args: argparse.Namespace) -> list[str]:
     return [*labels, "--join", args.join]
 
 
-def check_settings(work_dir: Path, settings: dict) -> None:
-    """Record the settings of a folder's runs. Raises InputError if earlier runs have others."""
+def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> None:
+    """Record the settings of a folder's runs. Raises InputError if earlier runs have others.
+
+    `flag` is the one that chooses the folder.
+    """
     path = work_dir / "settings.json"
     earlier = read_json(path)
     if earlier is not None and (changes := describe_changes(earlier, settings)):
         raise InputError(
             f"{work_dir} holds runs with other settings:\n  "
             + "\n  ".join(changes)
-            + "\nChoose another --work_dir"
+            + f"\nChoose another {flag}"
         )
     write_atomically(path, json.dumps(settings))
 
 
 def run_step(script: str, *arguments: object) -> None:
-    """Run a script to its end."""
-    command = [sys.executable, ROOT / script, *map(str, arguments)]
+    """Run a script, or a module such as benchmarks.encoder, to its end."""
+    program = [ROOT / script] if script.endswith(".py") else ["-m", script]
+    command = [sys.executable, *program, *map(str, arguments)]
     subprocess.run(command, env=os.environ | KEEP_MEMORY, check=True)
 
 

@@ -1,6 +1,7 @@
 """From IOB2 tags to entities and back."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 
 def find_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -20,6 +21,19 @@ def find_entities(tags: Sequence[str]) -> list[tuple[str, int, int]]:
         if tag.startswith("B-"):
             label, start = tag.removeprefix("B-"), position
     return entities
+
+
+def start_entities(tags: Sequence[str]) -> list[str]:
+    """Well-formed IOB2 tags: an I- that continues nothing becomes B-, as in conlleval.
+
+    >>> start_entities(["O", "I-PS", "I-PS", "I-LC", "B-LC", "I-LC"])
+    ['O', 'B-PS', 'I-PS', 'B-LC', 'B-LC', 'I-LC']
+    """
+    fixed = []
+    for before, tag in pairwise(["O", *tags]):
+        starts = tag.startswith("I-") and before[2:] != tag[2:]
+        fixed.append(f"B-{tag[2:]}" if starts else tag)
+    return fixed
 
 
 def map_characters(tokens: Sequence[str]) -> list[int]:
