@@ -2,7 +2,7 @@
 
 Reads `predictions.jsonl`: a line of settings, then one line per sentence with its gold tags and the
 model's raw answer. `ner.text.conversion.tag_answer` reads the answers again, so a change to it
-shows in the scores.
+shows in the scores. A system that tags the sentences itself has its tags in the place of answers.
 
 Prints seqeval's table, all scores with their intervals and the error budget. Writes `metrics.json`
 and `report.html` beside the predictions, and `comparison.json` if two files are compared.

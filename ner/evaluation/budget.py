@@ -1,4 +1,4 @@
-"""The error budget: a verdict on every gold entity, listed mention and answer."""
+"""The error budget: a verdict on every gold entity, predicted one and answer."""
 
 from collections.abc import Iterable, Mapping
 
@@ -25,10 +25,13 @@ VERDICTS = {
     "predicted": [*OVERLAPS, "made_up", "not_in_sentence", "repeated", "unknown_label", "unsure"],
     "further": [*OVERLAPS, "made_up"],
 }
+# Of tags without answers: every mention is a tagged entity.
+TAG_VERDICTS = {"gold": VERDICTS["gold"], "tagged": [*OVERLAPS, "made_up"]}
 TITLES = {
     "gold": "gold entities",
     "predicted": "listed mentions",
     "further": "further occurrences",
+    "tagged": "tagged entities",
     "answers": "answers",
 }
 DISPLAY_NAMES = {
@@ -130,9 +133,10 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
       verdicts of `predicted`. Those below the threshold are not tagged, so no group counts them
     - `answers`, by how `tag_answer` read them: `plain_json`, `repaired`, `cut_off`, `unreadable`;
       marked ones `copied`, `mended`, `cut_off`, `unreadable`
+
+    Rows with tags alone have two groups: `gold`, and `tagged` with the verdicts of `further`.
     """
-    is_marked = any("edits" in row["diagnosis"] for row in rows)
-    groups = VERDICTS | {"answers": MARKED_READINGS if is_marked else JSON_READINGS}
+    groups = choose_groups(rows)
     budget = {group: dict.fromkeys(["total", *verdicts], 0) for group, verdicts in groups.items()}
     for row in rows:
         classified = classify_sentence(row)
@@ -140,15 +144,24 @@ def count_budget(rows: list[dict]) -> dict[str, dict[str, int]]:
             "gold": [entity["verdict"] for entity in classified["gold"]],
             "predicted": [mention["verdict"] for mention in classified["mentions"]],
             "further": [mention["verdict"] for mention in classified["further"]],
-            "answers": [READINGS[row["diagnosis"]["read"]]],
+            "answers": [READINGS.get(row["diagnosis"]["read"])],
         }
-        for group, found in verdicts.items():
-            for verdict in found:
+        verdicts["tagged"] = verdicts["predicted"]
+        for group in budget:
+            for verdict in verdicts[group]:
                 budget[group]["total"] += 1
                 budget[group][verdict] += 1
-    if not budget["predicted"]["unsure"]:
+    if "predicted" in budget and not budget["predicted"]["unsure"]:
         del budget["predicted"]["unsure"]  # most reports have no threshold
     return budget
+
+
+def choose_groups(rows: list[dict]) -> dict[str, list[str]]:
+    """The verdicts by group, for the kind of answers in the rows."""
+    if all(row["diagnosis"]["read"] == "tags" for row in rows):
+        return TAG_VERDICTS
+    is_marked = any("edits" in row["diagnosis"] for row in rows)
+    return VERDICTS | {"answers": MARKED_READINGS if is_marked else JSON_READINGS}
 
 
 def count_confusion(rows: list[dict], labels: Iterable[str] = LABELS) -> dict[str, dict[str, int]]:

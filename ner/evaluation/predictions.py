@@ -6,11 +6,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from ner.cli import InputError
-from ner.text.conversion import tag_answer
-from ner.text.labels import list_tags
+from ner.text.conversion import diagnose_tags, tag_answer
+from ner.text.labels import check_continuation, list_tags
 from ner.text.task import KLUE_TASK, Task, read_task
 
-ROW_FIELDS = {"id": int, "tokens": list, "gold": list, "answer": str, "stopped": bool}
+ROW_FIELDS = {"id": int, "tokens": list, "gold": list}
+ANSWER_FIELDS = {"answer": str, "stopped": bool}
 
 
 def read_predictions(path: Path) -> tuple[dict, list[dict]]:
@@ -20,6 +21,8 @@ def read_predictions(path: Path) -> tuple[dict, list[dict]]:
     raw text) and `stopped` (whether the model ended its answer itself). The others are optional:
     `pieces` (each token of the answer as [end, logprob], see `Piece`), and `tags` and `diagnosis`,
     which record how the answer was read when the file was written.
+
+    The rows of a system that tags the tokens itself have well-formed `tags` and no answer.
 
     Ignores an incomplete last line, which a killed process leaves behind. Raises InputError, with
     the line, for a malformed file.
@@ -43,6 +46,12 @@ def read_predictions(path: Path) -> tuple[dict, list[dict]]:
         if row["id"] == following["id"]:
             raise InputError(
                 f"{path}: sentence {row['id']} occurs more than once. Keep one line per sentence"
+            )
+        if has_answer(row) != has_answer(following):
+            answered, tagged = (row, following) if has_answer(row) else (following, row)
+            raise InputError(
+                f"{path}: sentence {answered['id']} has an answer, but {tagged['id']} has tags "
+                "alone. Keep the sentences of one system in a file"
             )
     return settings, rows
 
@@ -79,8 +88,11 @@ def get_settings(item: object) -> dict:
 
 
 def find_task(settings: dict) -> Task:
-    """The task under which predictions were made. KLUE's if the settings do not say."""
-    return read_task(settings) or KLUE_TASK
+    """The task under which predictions were made. KLUE's if the settings do not say.
+
+    Those of tags alone have no prompt, but they can have labels.
+    """
+    return read_task({"prompt": KLUE_TASK.prompt} | settings) or KLUE_TASK
 
 
 def find_shared_labels(settings: dict, others: dict) -> Mapping[str, str]:
@@ -99,17 +111,39 @@ def check_row(row: object, tags: list[str]) -> None:
 
     `tags` are those that gold may have.
     """
-    if not isinstance(row, dict) or not all(
-        isinstance(row.get(name), kind) for name, kind in ROW_FIELDS.items()
-    ):
-        fields = ", ".join(f"{name} ({kind.__name__})" for name, kind in ROW_FIELDS.items())
-        raise ValueError(f"a sentence needs {fields}")
+    if not isinstance(row, dict):
+        raise ValueError("a sentence must be a JSON object")
+    fields = ROW_FIELDS | (ANSWER_FIELDS if has_answer(row) else {"tags": list})
+    missing = [name for name, kind in fields.items() if not isinstance(row.get(name), kind)]
+    if missing:
+        needed = ", ".join(f"{name} ({fields[name].__name__})" for name in missing)
+        choice = ", or answer and stopped" if "tags" in missing else ""
+        raise ValueError(f"a sentence needs {needed}{choice}")
     if not all(isinstance(token, str) for token in row["tokens"]):
         raise ValueError("tokens must be strings")
     if len(row["gold"]) != len(row["tokens"]) or any(tag not in tags for tag in row["gold"]):
         raise ValueError(f"gold must hold one tag per token, of {', '.join(tags)}")
-    if "pieces" in row and not is_list_of_pieces(row["pieces"]):
+    if not has_answer(row):
+        check_tags(row, tags)
+    elif "pieces" in row and not is_list_of_pieces(row["pieces"]):
         raise ValueError("pieces must be a list of [end, logprob], with logarithms of at most 0")
+
+
+def has_answer(row: dict) -> bool:
+    """Whether a row holds a model's answer. If not, it has tags alone."""
+    return "answer" in row or "stopped" in row
+
+
+def check_tags(row: dict, tags: list[str]) -> None:
+    """Check a row with tags alone, which may be those in `tags`. Raises ValueError."""
+    if not all(row["tokens"]):
+        raise ValueError("a token is empty. Remove it, with its tags")
+    if len(row["tags"]) != len(row["tokens"]) or any(tag not in tags for tag in row["tags"]):
+        raise ValueError(f"tags must hold one tag per token, of {', '.join(tags)}")
+    for before, tag in pairwise(["O", *row["tags"]]):
+        check_continuation(before, tag)
+    if "pieces" in row:
+        raise ValueError("pieces are the tokens of an answer, and there is none")
 
 
 def is_list_of_pieces(value: object) -> bool:
@@ -124,8 +158,8 @@ def is_list_of_pieces(value: object) -> bool:
 def retag(rows: list[dict], settings: dict, min_confidence: float = 0.0) -> list[dict]:
     """Copies of the rows whose `tags` and `diagnosis` come from the current `tag_answer`.
 
-    The task in the settings decides how the answers are read. Raises InputError if there is a
-    threshold but a row has no `pieces`, and so no confidence.
+    The task in the settings decides how the answers are read. A row without an answer keeps its
+    tags. Raises InputError if there is a threshold but a row has no `pieces`, and so no confidence.
     """
     if min_confidence and not all("pieces" in row for row in rows):
         raise InputError(
@@ -135,6 +169,9 @@ def retag(rows: list[dict], settings: dict, min_confidence: float = 0.0) -> list
     task = find_task(settings)
     retagged = []
     for row in rows:
+        if not has_answer(row):
+            retagged.append({**row, "diagnosis": diagnose_tags(row["tags"], row["tokens"])})
+            continue
         tags, diagnosis = tag_answer(
             row["answer"],
             row["tokens"],

@@ -65,7 +65,7 @@ def compute_metrics(
         "sentences": len(rows),
         "gold_entities": int(totals["seqeval"][:, 2].sum()),
         "predicted_entities": int(totals["seqeval"][:, 1].sum()),
-        "hit_token_limit": sum(not row["stopped"] for row in rows),
+        "hit_token_limit": sum(not row.get("stopped", True) for row in rows),
         **figures,
         "confusion": count_confusion(rows, labels),
         "budget": count_budget(rows),

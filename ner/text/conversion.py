@@ -1,6 +1,7 @@
 """Turn a model's answer into tags, and record what happened to every mention."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from ner.text.alignment import place_mentions
 from ner.text.answers import Piece, locate_mentions, read_answer, write_answer
@@ -67,6 +68,25 @@ def tag_answer(
     placed = [mention for mention in mentions if mention["status"] == "placed"]
     entities = [(entity["start"], entity["end"], entity["label"]) for entity in placed + further]
     return write_tags(entities, tokens), {**reading, "mentions": mentions, "further": further}
+
+
+def diagnose_tags(tags: Sequence[str], tokens: Sequence[str]) -> dict:
+    """The diagnosis of a tagger's own IOB2 tags: `read` is "tags", and each entity is "placed".
+
+    It has the form that `tag_answer` gives. No token is empty.
+    """
+    offsets = [0, *accumulate(len(token) for token in tokens)]
+    mentions = [
+        {
+            "label": label,
+            "text": "".join(tokens[start:end]),
+            "status": "placed",
+            "start": offsets[start],
+            "end": offsets[end],
+        }
+        for label, start, end in find_entities(tags)
+    ]
+    return {"read": "tags", "mentions": mentions, "further": []}
 
 
 def place_answer(

@@ -50,6 +50,9 @@ HAND_MADE = [
     make_row(5, "<부산항:LC> 앞", "모르겠습니다", stopped=False),
 ]
 
+# The same sentences from a tagger: tags alone.
+TAGS_ALONE = [{name: row[name] for name in ("id", "tokens", "gold", "tags")} for row in HAND_MADE]
+
 MARKED_ANSWERS = [
     make_row(0, "<봄:DT>이 왔다", "<봄:DT>이 왔다", kind="marked"),
     make_row(1, "<김 씨:PS>는 왔다", "<김 시:PS>는 왔다", kind="marked"),

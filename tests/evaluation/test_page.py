@@ -10,7 +10,7 @@ from ner.evaluation.page.sentences import KINDS, pack_sentence
 from ner.evaluation.predictions import retag
 from ner.evaluation.summary import compute_metrics
 from tests.evaluation.browser import Browser, find_browser
-from tests.evaluation.rows import CONFIDENT, MARKED_ANSWERS, make_row
+from tests.evaluation.rows import CONFIDENT, MARKED_ANSWERS, TAGS_ALONE, make_row
 
 MARKUP = (
     "<script>document.title = 'owned'</script>"
@@ -217,6 +217,25 @@ def test_a_page_without_probabilities_has_no_confidence(browser, address):
     browser.open(address)
     assert "Confidence" not in read_texts(browser, "h2")
     assert read_texts(browser, ".curve") == []
+
+
+def test_a_page_of_tags_alone_has_no_answers(browser, tmp_path):
+    rows = retag(TAGS_ALONE, {})
+    path = tmp_path / "report.html"
+    path.write_text(render_page(rows, compute_metrics(rows), SETTINGS), encoding="utf-8")
+    browser.open(path.as_uri() + "#q=손흥민")
+    assert list_shown(browser) == [0]
+    assert read_texts(browser, "#list b") == ["gold", "predicted"]
+    assert read_texts(browser, "#list mark") == ["손흥민PS", "춘천LC"] * 2
+    assert read_texts(browser, "optgroup[label=Answers], optgroup[label=Mentions]") == []
+    assert read_texts(browser, ".search") == ["Search in sentences"]
+    titles = [" ".join(text.split()) for text in read_texts(browser, ".budget h3")]
+    assert titles == ["9 gold entities", "7 tagged entities"]
+    assert "token limit" not in browser.run("document.body.innerText")
+    assert not browser.list_events("Runtime.exceptionThrown")
+    browser.run("document.querySelector('a[href=\"#kind=made_up\"]').click()")
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    assert list_shown(browser) == [3]
 
 
 def test_markup_in_an_answer_is_text(browser, address, rows):

@@ -6,14 +6,21 @@ import math
 import pytest
 
 from ner.cli import InputError
-from ner.evaluation.predictions import read_answered, read_predictions, retag
-from tests.evaluation.rows import CONFIDENT, HAND_MADE, SETTINGS, write_predictions
+from ner.evaluation.predictions import find_task, read_answered, read_predictions, retag
+from tests.evaluation.rows import (
+    CONFIDENT,
+    HAND_MADE,
+    SETTINGS,
+    TAGS_ALONE,
+    write_predictions,
+)
 
 MALFORMED_PIECES = [
     *(None, {}, [1], ["1"], [[1]], [[1, -0.5, 0]], [["1", -0.5]], [[1.0, -0.5]], [[1, None]]),
     *([[1, -0.5], [2, 0.1]], [[1, math.nan]], [[1, math.inf]]),
 ]
 GOOD = {"id": 1, "tokens": ["봄"], "gold": ["B-DT"], "answer": "{}", "stopped": True}
+TAGGED = {"id": 2, "tokens": ["봄", "날"], "gold": ["B-DT", "O"], "tags": ["B-DT", "I-DT"]}
 
 
 def test_predictions_are_read_back_in_the_order_of_their_ids(tmp_path):
@@ -42,7 +49,29 @@ def test_a_last_line_without_a_line_break_is_read(tmp_path):
         ([GOOD], r'jsonl:1: the first line must be {"settings"'),
         ([{"settings": {}}, "{", GOOD], "jsonl:2: Expecting"),
         ([{"settings": {}}, GOOD, ""], "jsonl:3: Expecting"),
-        ([{"settings": {}}, [1]], r"jsonl:2: a sentence needs id \(int\), tokens \(list\)"),
+        ([{"settings": {}}, [1]], "jsonl:2: a sentence must be a JSON object"),
+        ([{"settings": {}}, {}], r"2: .* id \(int\), .*, tags \(list\), or answer and stopped"),
+        (
+            [{"settings": {}}, {**TAGGED, "stopped": True}],
+            r"jsonl:2: a sentence needs answer \(str\)\.",
+        ),
+        ([{"settings": {}}, TAGGED | {"tags": "O"}], r"jsonl:2: a sentence needs tags \(list\)"),
+        (
+            [{"settings": {}}, TAGGED | {"tags": ["O"]}],
+            "jsonl:2: tags must hold one tag per token, of B-DT",
+        ),
+        ([{"settings": {}}, TAGGED | {"tags": ["O", []]}], "jsonl:2: tags must hold one tag per"),
+        ([{"settings": {}}, TAGGED | {"tags": ["O", "B-XX"]}], "jsonl:2: tags must hold one tag"),
+        (
+            [{"settings": {}}, TAGGED, TAGGED | {"id": 3, "tags": ["B-DT", "I-PS"]}],
+            "jsonl:3: I-PS continues nothing. An entity starts with B-PS",
+        ),
+        ([{"settings": {}}, TAGGED | {"tags": ["I-DT", "O"]}], "jsonl:2: I-DT continues nothing"),
+        ([{"settings": {}}, TAGGED | {"tokens": ["봄", ""]}], "jsonl:2: a token is empty"),
+        ([{"settings": {}}, TAGGED | {"pieces": []}], "jsonl:2: pieces are the tokens of"),
+        ([{"settings": {}}, TAGGED, GOOD], "sentence 1 has an answer, but 2 has tags alone"),
+        ([{"settings": {"labels": ["DT"]}}, TAGGED], "jsonl:1: labels: expected descriptions"),
+        ([{"settings": {"labels": {"D T": ""}}}, TAGGED], "jsonl:1: labels: label 'D T'"),
         (
             [{"settings": {}}, {**GOOD, "answer": None}],
             r"jsonl:2: a sentence needs .*answer \(str\)",
@@ -102,6 +131,37 @@ def test_a_threshold_needs_the_tokens_of_every_row():
     ]
     with pytest.raises(InputError, match=r"no probabilities .* --min_confidence. Leave it out"):
         retag([*CONFIDENT, HAND_MADE[0]], {}, 0.5)
+
+
+def test_tags_alone_are_read_and_kept(tmp_path):
+    path = write_predictions(tmp_path / "predictions.jsonl", TAGS_ALONE)
+    settings, rows = read_predictions(path)
+    assert rows == TAGS_ALONE
+    retagged = retag(rows, settings)
+    assert [row["tags"] for row in retagged] == [row["tags"] for row in HAND_MADE]
+    assert retagged[0]["diagnosis"] == {
+        "read": "tags",
+        "mentions": [
+            {"label": "PS", "text": "손흥민", "status": "placed", "start": 0, "end": 3},
+            {"label": "LC", "text": "춘천", "status": "placed", "start": 5, "end": 7},
+        ],
+        "further": [],
+    }
+    with pytest.raises(InputError, match=r"no probabilities .* --min_confidence. Leave it out"):
+        retag(rows, settings, 0.5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"prompt": "basic"}, {"prompt": "marked"}])
+def test_labels_are_found_with_and_without_a_prompt(tmp_path, settings):
+    labels = {"BRAND": "상표", "SIZE": ""}
+    row = {"id": 0, "tokens": ["나래", " ", "XL"], "gold": ["B-BRAND", "O", "B-SIZE"]}
+    row["tags"] = row["gold"]
+    path = write_predictions(tmp_path / "own.jsonl", [row], settings | {"labels": labels})
+    assert find_task(read_predictions(path)[0]).labels == labels
+    # Without labels they are KLUE's, which the tags are not.
+    write_predictions(path, [row], settings)
+    with pytest.raises(InputError, match=r"own.jsonl:2: gold must hold one tag per token, of B-DT"):
+        read_predictions(path)
 
 
 def test_retagging_reads_the_answers_again():

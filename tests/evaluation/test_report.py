@@ -12,7 +12,14 @@ from ner.evaluation.published import PUBLISHED
 from ner.evaluation.report import report_predictions
 from ner.evaluation.summary import compute_metrics
 from ner.evaluation.tables import format_budget, format_table
-from tests.evaluation.rows import CONFIDENT, HAND_MADE, SETTINGS, make_row, write_predictions
+from tests.evaluation.rows import (
+    CONFIDENT,
+    HAND_MADE,
+    SETTINGS,
+    TAGS_ALONE,
+    make_row,
+    write_predictions,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -46,6 +53,28 @@ def test_predictions_need_no_tags(tmp_path):
     report_predictions(write_predictions(tmp_path / "predictions.jsonl", rows))
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics == {"settings": SETTINGS} | compute_metrics(HAND_MADE)
+
+
+def test_tags_alone_have_the_scores_of_answers_with_these_tags(tmp_path, capsys):
+    metrics = report_predictions(write_predictions(tmp_path / "predictions.jsonl", TAGS_ALONE))
+    expected = compute_metrics(HAND_MADE)
+    # An answer can list mentions that are not tagged, and they count here.
+    surface = metrics["scores"].pop("surface")
+    del expected["scores"]["surface"]
+    assert surface["f1"]["value"] == pytest.approx(metrics["scores"]["seqeval"]["f1"]["value"])
+    for name in ("scores", "per_label", "confusion", "gold_entities", "predicted_entities"):
+        assert metrics[name] == expected[name]
+    assert metrics["budget"] == {
+        "gold": expected["budget"]["gold"],
+        "tagged": {
+            **{"total": 7, "right": 4, "wrong_label": 1, "wrong_boundary": 1},
+            **{"wrong_label_and_boundary": 0, "made_up": 1},
+        },
+    }
+    assert metrics["hit_token_limit"] == 0
+    printed = capsys.readouterr().out
+    assert "tagged entities           7: right 4" in printed
+    assert "answers" not in printed and "token limit" not in printed
 
 
 def test_report_with_a_threshold(tmp_path, capsys):

@@ -55,6 +55,17 @@ function markSentence(sentence, entities) {
   return line;
 }
 
+// The lines about an answer, if there is one.
+function showAnswer(row) {
+  if (row.answer === undefined) return [];
+  return [
+    element("b", {}, "answer"),
+    element("pre", { lang: "ko" }, row.answer || "(empty)"),
+    element("b", {}, "diagnosis"),
+    describeAnswer(row),
+  ];
+}
+
 function describeAnswer(row) {
   const line = element("p", { class: "line small" }, row.read);
   line.append(row.stopped ? "" : ", reached the token limit", ` · ${row.placed} placed`);
@@ -89,10 +100,7 @@ function showRow(row) {
     markSentence(row.sentence, row.gold),
     element("b", {}, "predicted"),
     markSentence(row.sentence, row.predicted),
-    element("b", {}, "answer"),
-    element("pre", { lang: "ko" }, row.answer || "(empty)"),
-    element("b", {}, "diagnosis"),
-    describeAnswer(row),
+    ...showAnswer(row),
   );
 }
 
@@ -123,7 +131,7 @@ function matches(row, { show, label, kind, q }) {
   );
   if ((kind || isPair) && !errors.length) return false;
   if (label && !isPair && !row.labels.includes(label)) return false;
-  row.searchText ??= normalize(row.sentence + "\n" + row.answer);
+  row.searchText ??= normalize(row.sentence + "\n" + (row.answer ?? ""));
   return row.searchText.includes(normalize(q));
 }
 

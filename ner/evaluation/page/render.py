@@ -35,6 +35,7 @@ def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
     style = (FOLDER / "page.css").read_text(encoding="utf-8") + color_labels(labels)
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     right = sum(sentence["right"] for sentence in sentences)
+    has_answers = "answers" in metrics["budget"]
     return load_template(labels).render(
         model=name_model(settings),
         metrics=metrics,
@@ -47,7 +48,8 @@ def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
         curve=draw_curve(metrics["confidence"]["curve"]) if "confidence" in metrics else {},
         published=group_published() if is_klue(labels) else {},
         settings={name: write_setting(value) for name, value in settings.items()},
-        kinds=KINDS,
+        has_answers=has_answers,
+        kinds=KINDS if has_answers else {"Entities": KINDS["Entities"]},
         label_filters={
             "": list(labels),
             "Gold → predicted": list_confused(metrics["confusion"], labels),

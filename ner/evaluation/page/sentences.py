@@ -18,30 +18,35 @@ def pack_sentence(row: dict) -> dict:
     - `gold` and `predicted`: (label, start, end, error or "", confidence or None) with places in
       characters;
     - `errors`: (kind, gold label, predicted label), where a label may be None;
-    - `notes`: (description, [(label, text, confidence or None), …]) about mentions.
+    - `notes`: (description, [(label, text, confidence or None), …]) about mentions;
+    - `answer`, `read` and `stopped`, unless the row has tags alone.
     """
     classified = classify_sentence(row)
     gold, listed, further = classified["gold"], classified["mentions"], classified["further"]
     placed = [mention for mention in listed if "start" in mention]
     tagged = sorted(placed + further, key=lambda entity: entity["start"])
-    reading = READINGS[row["diagnosis"]["read"]]
     # The position of each token in the sentence, and the end of the last.
     offsets = [0, *accumulate(len(token) for token in row["tokens"])]
     return {
         "id": row["id"],
         "sentence": "".join(row["tokens"]),
-        "answer": row["answer"],
-        "read": display_name(reading),
         "gold": [pack_entity(entity, offsets) for entity in gold],
         "predicted": [pack_entity(entity, offsets) for entity in tagged],
         "right": all(entity["verdict"] == "right" for entity in gold + tagged),
-        "errors": list_errors(gold, tagged, listed + further)
-        + list_answer_errors(reading, row["stopped"]),
+        "errors": list_errors(gold, tagged, listed + further) + list_answer_errors(row),
         "labels": sorted({entity["label"] for entity in gold + listed + further}),
         "placed": len(placed),
-        "stopped": row["stopped"],
         "notes": list_notes(listed, further),
+        **pack_answer(row),
     }
+
+
+def pack_answer(row: dict) -> dict:
+    """The model's answer and how it was read; empty if the row has tags alone."""
+    if row["diagnosis"]["read"] == "tags":
+        return {}
+    read = display_name(READINGS[row["diagnosis"]["read"]])
+    return {"answer": row["answer"], "read": read, "stopped": row["stopped"]}
 
 
 def pack_entity(entity: dict, offsets: list[int]) -> tuple[str, int, int, str, float | None]:
@@ -65,12 +70,15 @@ def list_errors(gold: list[dict], tagged: list[dict], mentions: list[dict]) -> l
     return [error for error in errors if error[0] != "right"]
 
 
-def list_answer_errors(reading: str, stopped: bool) -> list[tuple]:
+def list_answer_errors(row: dict) -> list[tuple]:
     """The errors in an answer as a whole, in the form of `list_errors`."""
+    reading = READINGS.get(row["diagnosis"]["read"])
+    if reading is None:
+        return []
     kinds = []
     if reading not in ("plain_json", "copied"):
         kinds.append(reading)
-    if not stopped:
+    if not row["stopped"]:
         kinds.append("token_limit")
     return [(kind, None, None) for kind in kinds]
 
