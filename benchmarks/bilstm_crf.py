@@ -76,7 +76,7 @@ def fit(
         torch.manual_seed(args.seed + state["epoch"])  # a run that continues draws the same
         loss = tagger.train_epoch(sentences, optimizer, args.batch_size)
         predicted = tagger.tag([sentence.tokens for sentence in held_out])
-        f1 = compute_f1([sentence.tags for sentence in held_out], predicted)
+        f1 = float(compute_f1([sentence.tags for sentence in held_out], predicted))
         print(f"epoch {state['epoch']}: loss {loss:.3f}, F1 {f1:.4f} on held-out sentences")
         state |= {"model": tagger.model.state_dict(), "optimizer": optimizer.state_dict()}
         if f1 >= state["best_f1"]:  # patience begins with the first entity that is right

@@ -77,6 +77,7 @@ def load_encoder(base: Base, tags: list[str]) -> PreTrainedModel:
             label2id={tag: number for number, tag in enumerate(tags)},
             dtype=torch.float32,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # the head of an encoder with other tags
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
