@@ -14,13 +14,13 @@ TRAINING = ["--train", "--max_steps", "2", "--precision", "bfloat16", "--max_len
 
 @pytest.fixture
 def steps(monkeypatch) -> list[list[str]]:
-    """The steps that were run, each with its arguments. A test may have nothing run."""
+    """The steps that were run, each with its arguments. The taggers train for one epoch."""
     steps = []
 
     def run(script: str, *arguments: object) -> None:
         steps.append([script, *map(str, arguments)])
-        if script != "report.py":
-            run_here(script, *arguments)
+        brief = ["--epochs", "1"] if script.startswith("benchmarks.") else []
+        run_here(script, *arguments, *brief)
 
     monkeypatch.setattr(runs, "run_step", run)
     return steps
@@ -30,25 +30,30 @@ def read_settings(path: str) -> dict:
     return json.loads(Path(path).read_text(encoding="utf-8").splitlines()[0])["settings"]
 
 
-def test_two_systems_on_the_same_sentences(stand_in, tmp_path, steps):
+def test_three_systems_on_the_same_sentences(stand_in, bert, tmp_path, steps):
     flags = [
         *("--model", str(stand_in), "--dataset", str(SAMPLE), "--work_dir", str(tmp_path)),
-        *("--num_samples", "3", "--without", "encoder", *TRAINING),
+        *("--encoder", str(bert), "--num_samples", "3"),
     ]
-    systems.main(flags)
+    systems.main([*flags, *TRAINING])
     assert [step[0] for step in steps] == [
-        *("data_processing.py", "train.py", "evaluate_hub.py", "benchmarks.bilstm_crf"),
-        "report.py",
+        *("data_processing.py", "train.py", "evaluate_hub.py"),
+        *("benchmarks.encoder", "benchmarks.bilstm_crf", "report.py"),
     ]
-    ours, other = map(read_settings, steps[-1][1:])
+    ours, encoder, bilstm_crf = map(read_settings, steps[-1][1:])
     assert (ours["prompt"], ours["precision"], ours["num_samples"]) == ("marked", "bfloat16", 3)
-    assert other["model"] == "Bi-LSTM-CRF"
-    assert ours["sentences_sha256"] == other["sentences_sha256"]
+    names = [str(stand_in), str(bert), "Bi-LSTM-CRF"]
+    assert [settings["model"] for settings in (ours, encoder, bilstm_crf)] == names
+    table = json.loads((tmp_path / "ours" / "evaluation" / "systems.json").read_text())
+    assert table["sentences"] == 3
+    assert len(table["systems"]) == 3
     record = json.loads((tmp_path / "ours" / "adapter" / "training.json").read_text())
     assert record["steps"] == 2
 
-    systems.main(flags)  # only compares again
-    assert [step[0] for step in steps[5:]] == ["report.py"]
+    systems.main([*flags, "--without", "encoder", *TRAINING])  # only compares again
+    assert [step[0] for step in steps[6:]] == ["report.py"]
+    table = json.loads((tmp_path / "ours" / "evaluation" / "systems.json").read_text())
+    assert len(table["systems"]) == 2
 
 
 def test_flags_of_each_step(tmp_path, monkeypatch):
