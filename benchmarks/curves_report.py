@@ -10,7 +10,7 @@ from benchmarks.curves_picture import draw_curves
 from benchmarks.curves_run import Run
 from ner.evaluation.comparison import compare
 from ner.evaluation.report import write_json
-from ner.evaluation.scores import average_scores, describe_bootstrap, estimate, resample
+from ner.evaluation.scores import describe_bootstrap, estimate, score_draws
 from ner.files import write_atomically
 from ner.training.validation_scores import read_scores
 
@@ -27,10 +27,8 @@ FINAL_HEADER = (
 def describe_checkpoint(scores: dict) -> dict:
     """Turn the scores that train.py keeps into figures, F1 with its interval."""
     counts = np.array(scores["counts"], dtype=float)[:, None, :]  # one label for all entities
-    total = average_scores("seqeval", counts.sum(axis=0))["f1"]
-    draws = average_scores("seqeval", resample({"seqeval": counts})["seqeval"])["f1"]
-    figures = {name: scores[name] for name in ("step", "epoch", "loss")}
-    return figures | {"f1": estimate(total, draws)}
+    figures = estimate(*score_draws({"seqeval": counts}, ["any"]))["scores"]["seqeval"]
+    return {name: scores[name] for name in ("step", "epoch", "loss")} | {"f1": figures["f1"]}
 
 
 def read_curve(run: Run) -> dict:
