@@ -1,41 +1,49 @@
-"""Score the predictions that evaluate_hub.py wrote, without a model.
+"""Score and compare the predictions of one or more systems, without a model.
 
-Reads `predictions.jsonl`: a line of settings, then one line per sentence with its gold tags and the
-model's raw answer. `ner.text.conversion.tag_answer` reads the answers again, so a change to it
-shows in the scores. A system that tags the sentences itself has its tags in the place of answers.
+Reads predictions files that evaluate_hub.py or a benchmark wrote: a line of settings, then one line
+per sentence with its gold tags and the model's raw answer. `ner.text.conversion.tag_answer` reads
+the answers again, so a change to it shows in the scores. A system that tags the sentences itself
+has its tags in the place of answers.
 
-Prints seqeval's table, all scores with their intervals and the error budget. Writes `metrics.json`
-and `report.html` beside the predictions, and `comparison.json` if two files are compared.
+Prints seqeval's table, all scores with their intervals and the error budget of the first file.
+Writes `metrics.json` and `report.html` beside it, and `comparison.json` with --compare. Several
+files are also compared with the first one: `systems.json` has the figures, `systems.md` a table and
+`systems.svg` a picture.
 
     python report.py predictions.jsonl
     python report.py predictions.jsonl --compare others.jsonl    which one is better, and where
     python report.py predictions.jsonl --min_confidence 0.5      only entities the model is sure of
+    python report.py a/predictions.jsonl b/predictions.jsonl c/predictions.jsonl    several systems
 """
 
 import argparse
 from pathlib import Path
 
 from ner.cli import build_parser, probability, run_script
-from ner.evaluation.predictions import find_shared_labels, read_answered, retag
+from ner.evaluation.predictions import check_comparable, read_answered, retag
 from ner.files import check_writable
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = build_parser(__doc__)
     parser.add_argument(
-        "predictions", type=Path, help="predictions file that evaluate_hub.py wrote"
+        "predictions",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="predictions file to report on, and others on the same sentences to compare with it",
     )
     parser.add_argument(
         "--compare",
         type=Path,
         metavar="FILE",
-        help="predictions of another run on the same sentences",
+        help="predictions of another run on the same sentences; lists the sentences that changed",
     )
     parser.add_argument(
         "--html",
         type=Path,
         metavar="FILE",
-        help="where to write the page (default: report.html beside the predictions)",
+        help="where to write the page (default: report.html beside the first file)",
     )
     parser.add_argument(
         "--min_confidence",
@@ -45,26 +53,46 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="leave out names of which the model is less sure, a probability; not in the file to "
         "compare with (default: 0, all names count)",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if len(args.predictions) > 1 and (args.compare or args.min_confidence):
+        parser.error("--compare and --min_confidence are for one file. Pass the first one alone")
+    return args
+
+
+def list_outputs(args: argparse.Namespace) -> list[str]:
+    """The names of the files to write beside the first predictions."""
+    if args.compare:
+        return ["metrics.json", "comparison.json"]
+    if len(args.predictions) > 1:
+        return ["metrics.json", "systems.json", "systems.md", "systems.svg"]
+    return ["metrics.json"]
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    page = args.html or args.predictions.with_name("report.html")
-    settings, rows = read_answered(args.predictions)
-    if args.compare:
-        other_settings, other_rows = read_answered(args.compare)
-        labels = find_shared_labels(settings, other_settings)
-    for output in (page, args.predictions.with_name("metrics.json")):
+    path = args.predictions[0]
+    page = args.html or path.with_name("report.html")
+    paths = [*args.predictions, args.compare] if args.compare else args.predictions
+    files = [read_answered(each) for each in paths]
+    labels = check_comparable(paths, files)
+    for output in (page, *map(path.with_name, list_outputs(args))):
         check_writable(output)
 
     # After the checks, because seqeval takes a second to import.
-    from ner.evaluation.report import write_comparison, write_report
+    from ner.evaluation.report import write_comparison, write_report, write_systems
+    from ner.evaluation.systems import build_systems, compare_systems
 
-    write_report(args.predictions, settings, rows, page, args.min_confidence)
+    settings, rows = files[0]
+    if len(args.predictions) > 1:
+        comparison = compare_systems(build_systems(paths, files), labels)
+        write_report(path, settings, rows, page, comparison=comparison)
+        write_systems(path, comparison)
+        return
+    write_report(path, settings, rows, page, args.min_confidence)
     if args.compare:
+        other_settings, other_rows = files[1]
         write_comparison(
-            args.predictions,
+            path,
             retag(rows, settings, args.min_confidence),
             args.compare,
             retag(other_rows, other_settings),

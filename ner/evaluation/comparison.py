@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ner.cli import InputError
-from ner.evaluation.counts import count_sentences, sum_sentences
-from ner.evaluation.scores import describe_bootstrap, estimate, resample, score_counts
+from ner.evaluation.counts import count_sentences
+from ner.evaluation.predictions import check_same_sentences
+from ner.evaluation.scores import describe_bootstrap, estimate, score_draws
 from ner.text.klue import LABELS
 from ner.text.notation import mark_entities
 
@@ -27,36 +27,18 @@ def compare(rows: list[dict], others: list[dict], labels: Mapping[str, str] = LA
     others = sorted(others, key=lambda row: row["id"])
     check_same_sentences(rows, others)
     counts, other_counts = count_sentences(rows, labels), count_sentences(others, labels)
-    sums, other_sums = sum_sentences(counts), sum_sentences(other_counts)
-    draws, other_draws = resample(counts), resample(other_counts)
+    scores, other_scores = score_draws(counts, labels), score_draws(other_counts, labels)
     return {
         "sentences": len(rows),
-        **estimate(
-            subtract(score_counts(sums, labels), score_counts(other_sums, labels)),
-            subtract(score_counts(draws, labels), score_counts(other_draws, labels)),
-        ),
+        **estimate_difference(scores, other_scores),
         "changed": list_changed(rows, others, counts["seqeval"], other_counts["seqeval"]),
         "bootstrap": describe_bootstrap("sentences, in pairs"),
     }
 
 
-def check_same_sentences(rows: list[dict], others: list[dict]) -> None:
-    """Check that two sorted lists of rows have the same sentences and gold tags.
-
-    Raises InputError.
-    """
-    if unshared := {row["id"] for row in rows} ^ {row["id"] for row in others}:
-        raise InputError(
-            f"the two files hold different sentences: {len(unshared):,} are in only one of them, "
-            f"such as {min(unshared)}. Compare runs with the same --dataset, --split, "
-            "--num_samples and --seed"
-        )
-    for row, other in zip(rows, others, strict=True):
-        if (row["tokens"], row["gold"]) != (other["tokens"], other["gold"]):
-            raise InputError(
-                f"the two files hold different sentences: {row['id']} has other tokens or gold "
-                "tags. Compare runs with the same --dataset and --split"
-            )
+def estimate_difference(scores: tuple[dict, dict], others: tuple[dict, dict]) -> dict:
+    """The first run's scores minus the other's, with intervals. Both come from `score_draws`."""
+    return estimate(*map(subtract, scores, others))
 
 
 def subtract(first: dict | np.ndarray, other: dict | np.ndarray) -> dict | np.ndarray:

@@ -1,7 +1,7 @@
 """Read a predictions file: a line of settings, then one line per sentence."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -87,6 +87,12 @@ def get_settings(item: object) -> dict:
     return item["settings"]
 
 
+def name_model(settings: dict) -> str:
+    """The model and its adapter."""
+    names = [str(settings[name]) for name in ("model", "adapter") if settings.get(name)]
+    return " + ".join(names) or "a model"
+
+
 def find_task(settings: dict) -> Task:
     """The task under which predictions were made. KLUE's if the settings do not say.
 
@@ -104,6 +110,43 @@ def find_shared_labels(settings: dict, others: dict) -> Mapping[str, str]:
             f"{', '.join(labels)} and {', '.join(other_labels)}"
         )
     return labels
+
+
+def check_same_sentences(rows: list[dict], others: list[dict]) -> None:
+    """Check that two sorted lists of rows have the same sentences and gold tags.
+
+    Raises InputError.
+    """
+    if unshared := {row["id"] for row in rows} ^ {row["id"] for row in others}:
+        raise InputError(
+            f"the two files hold different sentences: {len(unshared):,} are in only one of them, "
+            f"such as {min(unshared)}. Compare runs with the same --dataset, --split, "
+            "--num_samples and --seed"
+        )
+    for row, other in zip(rows, others, strict=True):
+        if (row["tokens"], row["gold"]) != (other["tokens"], other["gold"]):
+            raise InputError(
+                f"the two files hold different sentences: {row['id']} has other tokens or gold "
+                "tags. Compare runs with the same --dataset and --split"
+            )
+
+
+def check_comparable(
+    paths: Sequence[Path], files: Sequence[tuple[dict, list[dict]]]
+) -> Mapping[str, str]:
+    """The labels of the first predictions file, which all others must share.
+
+    `files` are the settings and rows of each path. Raises InputError, with both paths, if the
+    labels or the sentences of one differ from those of the first.
+    """
+    settings, rows = files[0]
+    for path, (other_settings, other_rows) in zip(paths[1:], files[1:], strict=True):
+        try:
+            find_shared_labels(settings, other_settings)
+            check_same_sentences(rows, other_rows)
+        except InputError as error:
+            raise InputError(f"{paths[0]} and {path}: {error}") from None
+    return find_task(settings).labels
 
 
 def check_row(row: object, tags: list[str]) -> None:

@@ -1,14 +1,15 @@
-"""Score a predictions file or compare two: print the figures and write the files beside it."""
+"""Score or compare predictions files: print the figures and write the files beside the first."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from ner.evaluation.comparison import compare
-from ner.evaluation.page.render import render_page
+from ner.evaluation.page.render import draw_systems, render_page
 from ner.evaluation.predictions import read_answered, retag
 from ner.evaluation.scores import compute_f1
 from ner.evaluation.summary import score_rows
+from ner.evaluation.systems import format_systems
 from ner.evaluation.tables import (
     format_budget,
     format_comparison,
@@ -30,13 +31,19 @@ def report_predictions(path: Path, min_confidence: float = 0.0) -> dict:
 
 
 def write_report(
-    path: Path, settings: dict, rows: list[dict], page: Path, min_confidence: float = 0.0
+    path: Path,
+    settings: dict,
+    rows: list[dict],
+    page: Path,
+    min_confidence: float = 0.0,
+    comparison: dict | None = None,
 ) -> dict:
     """Score the rows of the predictions file `path`, print the figures and write the page.
 
     Entities below the threshold `min_confidence` are left out. Also writes `metrics.json` beside
-    `path`, with the settings under which the predictions were made. Returns the metrics. Raises
-    InputError if there is a threshold but no confidence.
+    `path`, with the settings under which the predictions were made. The page shows a `comparison`
+    from `compare_systems`. Returns the metrics. Raises InputError if there is a threshold but no
+    confidence.
     """
     complete = retag(rows, settings)
     retagged, metrics = score_rows(complete, settings, min_confidence)
@@ -47,7 +54,7 @@ def write_report(
         print(f"{change}\n")
     metrics_file = path.with_name("metrics.json")
     write_json(metrics_file, {"settings": settings} | metrics)
-    write_atomically(page, render_page(retagged, metrics, settings))
+    write_atomically(page, render_page(retagged, metrics, settings, comparison))
     print(f"{metrics_file}\n{page}")
     return metrics
 
@@ -88,6 +95,20 @@ def write_comparison(
     comparison_file = path.with_name("comparison.json")
     write_json(comparison_file, comparison)
     print(comparison_file)
+
+
+def write_systems(path: Path, comparison: dict) -> None:
+    """Print a comparison from `compare_systems`, and write it beside `path`, the first file.
+
+    `systems.json` holds all figures, `systems.md` the table and `systems.svg` the picture.
+    """
+    table, picture = format_systems(comparison), draw_systems(comparison)
+    print(f"\n{table}")
+    write_json(path.with_name("systems.json"), comparison)
+    write_atomically(path.with_name("systems.md"), table)
+    write_atomically(path.with_name("systems.svg"), picture)
+    for suffix in ("json", "md", "svg"):
+        print(path.with_name(f"systems.{suffix}"))
 
 
 def write_json(path: Path, content: dict) -> None:

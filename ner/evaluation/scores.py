@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from seqeval.metrics import f1_score
 
-from ner.evaluation.counts import Counts
+from ner.evaluation.counts import Counts, sum_sentences
 from ner.text.klue import LABELS
 
 RESAMPLES = 1000
@@ -86,6 +86,12 @@ def resample(counts: Counts) -> Counts:
         for name, values in counts.items():
             sums[name].append(np.tensordot(times.astype(float), values, axes=1))
     return {name: np.concatenate(parts) for name, parts in sums.items()}
+
+
+def score_draws(counts: Counts, labels: Iterable[str] = LABELS) -> tuple[dict, dict]:
+    """All scores of the sentences, and those of each resample. `counts` are by sentence."""
+    values = score_counts(sum_sentences(counts), labels)
+    return values, score_counts(resample(counts), labels)
 
 
 def estimate(values: dict | np.ndarray, resampled: dict | np.ndarray) -> dict:

@@ -6,7 +6,7 @@ from ner.evaluation.budget import count_budget, count_confusion
 from ner.evaluation.confidence import count_unsure, describe_confidence
 from ner.evaluation.counts import count_sentences, sum_sentences
 from ner.evaluation.predictions import find_task, retag
-from ner.evaluation.scores import describe_bootstrap, estimate, resample, score_counts
+from ner.evaluation.scores import describe_bootstrap, estimate, score_draws
 from ner.text.klue import LABELS
 
 
@@ -51,7 +51,7 @@ def compute_metrics(
     """
     counts = count_sentences(rows, labels)
     totals = sum_sentences(counts)
-    figures = estimate(score_counts(totals, labels), score_counts(resample(counts), labels))
+    figures = estimate(*score_draws(counts, labels))
     for label_figures, label_counts in zip(
         figures["per_label"].values(), totals["seqeval"].astype(int).tolist(), strict=True
     ):

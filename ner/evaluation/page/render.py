@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ner.evaluation.budget import TITLES, display_name
 from ner.evaluation.definitions import SCORES
 from ner.evaluation.page.sentences import KINDS, pack_sentence
-from ner.evaluation.predictions import find_task
+from ner.evaluation.predictions import find_task, name_model
 from ner.evaluation.published import PUBLISHED
+from ner.text.klue import LABELS
 from ner.text.task import is_klue
 
 FOLDER = Path(__file__).parent
@@ -25,44 +26,64 @@ HUES = (215, 145, 275, 40, 345, 180)  # of the first labels
 GOLDEN_ANGLE = 137.5  # degrees; keeps any number of hues apart
 
 
-def render_page(rows: list[dict], metrics: dict, settings: dict) -> str:
+def render_page(
+    rows: list[dict], metrics: dict, settings: dict, comparison: dict | None = None
+) -> str:
     """Render the report as one self-contained HTML file.
 
-    `rows` come from `retag` and `metrics` from `compute_metrics`.
+    `rows` come from `retag` and `metrics` from `compute_metrics`. If there is a `comparison`, from
+    `compare_systems`, the page shows it.
     """
     sentences = [pack_sentence(row) for row in rows]
     labels = find_task(settings).labels
-    style = (FOLDER / "page.css").read_text(encoding="utf-8") + color_labels(labels)
-    script = (FOLDER / "page.js").read_text(encoding="utf-8")
+    style = read_source("colors.css", "page.css", "systems.css") + color_labels(labels)
+    script = read_source("page.js")
     right = sum(sentence["right"] for sentence in sentences)
     has_answers = "answers" in metrics["budget"]
-    return load_template(labels).render(
-        model=name_model(settings),
-        metrics=metrics,
-        right=right,
-        wrong=len(sentences) - right,
-        labels=labels,
-        score_definitions=SCORES,
-        confusion=shade_confusion(metrics["confusion"], labels),
-        budget=[stack_bar(group, counts) for group, counts in metrics["budget"].items()],
-        curve=draw_curve(metrics["confidence"]["curve"]) if "confidence" in metrics else {},
-        published=group_published() if is_klue(labels) else {},
-        settings={name: write_setting(value) for name, value in settings.items()},
-        has_answers=has_answers,
-        kinds=KINDS if has_answers else {"Entities": KINDS["Entities"]},
-        label_filters={
-            "": list(labels),
-            "Gold → predicted": list_confused(metrics["confusion"], labels),
-        },
-        # These are not escaped: two files of our own, and JSON that `embed_json` made safe.
-        style=Markup(style),
-        script=Markup(script),
-        data=Markup(embed_json(sentences)),
-        security_policy=(
-            f"default-src 'none'; style-src '{hash_source(style)}'; "
-            f"script-src '{hash_source(script)}'; base-uri 'none'; form-action 'none'"
-        ),
+    return (
+        load_environment(labels)
+        .get_template("page.html")
+        .render(
+            model=name_model(settings),
+            metrics=metrics,
+            comparison=comparison,
+            right=right,
+            wrong=len(sentences) - right,
+            labels=labels,
+            score_definitions=SCORES,
+            confusion=shade_confusion(metrics["confusion"], labels),
+            budget=[stack_bar(group, counts) for group, counts in metrics["budget"].items()],
+            curve=draw_curve(metrics["confidence"]["curve"]) if "confidence" in metrics else {},
+            published=group_published() if is_klue(labels) else {},
+            settings={name: write_setting(value) for name, value in settings.items()},
+            has_answers=has_answers,
+            kinds=KINDS if has_answers else {"Entities": KINDS["Entities"]},
+            label_filters={
+                "": list(labels),
+                "Gold → predicted": list_confused(metrics["confusion"], labels),
+            },
+            # These are not escaped: files of our own, and JSON that `embed_json` made safe.
+            style=Markup(style),
+            script=Markup(script),
+            data=Markup(embed_json(sentences)),
+            security_policy=(
+                f"default-src 'none'; style-src '{hash_source(style)}'; "
+                f"script-src '{hash_source(script)}'; base-uri 'none'; form-action 'none'"
+            ),
+        )
     )
+
+
+def draw_systems(comparison: dict) -> str:
+    """The picture of a comparison from `compare_systems`, as a self-contained SVG file."""
+    style = read_source("colors.css", "systems.css")
+    template = load_environment(LABELS).get_template("systems.svg")
+    return template.render(comparison=comparison, own_style=Markup(style))
+
+
+def read_source(*names: str) -> str:
+    """Files of the page, one after the other."""
+    return "".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
 
 
 def color_labels(labels: Iterable[str]) -> str:
@@ -74,8 +95,8 @@ def color_labels(labels: Iterable[str]) -> str:
     return "".join(rules)
 
 
-def load_template(labels: Mapping[str, str]) -> Template:
-    """The template, which escapes all text and fails if a value is missing."""
+def load_environment(labels: Mapping[str, str]) -> Environment:
+    """The templates, which escape all text and fail if a value is missing."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -86,7 +107,7 @@ def load_template(labels: Mapping[str, str]) -> Template:
     environment.filters["display_name"] = partial(display_name, labels=labels)
     environment.filters["thousands"] = "{:,}".format
     environment.filters["decimals"] = write_decimals
-    return environment.get_template("page.html")
+    return environment
 
 
 def write_decimals(value: float, digits: int) -> str:
@@ -105,12 +126,6 @@ def embed_json(value: object) -> str:
     """
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return re.sub("[<>&\u2028\u2029\ud800-\udfff]", lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def name_model(settings: dict) -> str:
-    """The model and its adapter, as the page's title."""
-    names = [str(settings[name]) for name in ("model", "adapter") if settings.get(name)]
-    return " + ".join(names) or "a model"
 
 
 def write_setting(value: object) -> str:
