@@ -54,7 +54,8 @@ class Tagger:
     def __init__(self, sentences: Sequence[Sentence], tags: list[str], device: str, seed: int):
         counts = Counter(token for sentence in sentences for token in sentence.tokens)
         self.token_ids = {token: number for number, token in enumerate(counts, start=UNKNOWN + 1)}
-        self.tags, self.device, self.seed = tags, device, seed
+        self.tag_ids = {tag: number for number, tag in enumerate(tags)}
+        self.tags, self.device = tags, device
         rare = [False, False, *(count == 1 for count in counts.values())]
         self.is_rare = torch.tensor(rare, device=device)
         torch.manual_seed(seed)
@@ -67,7 +68,7 @@ class Tagger:
 
     def encode_tags(self, sentences: Sequence[Sequence[str]]) -> Tensor:
         """Tag ids of shape (sentences, tokens). The mask of the tokens hides the padding."""
-        ids = [torch.tensor([self.tags.index(tag) for tag in tags]) for tags in sentences]
+        ids = [torch.tensor([self.tag_ids[tag] for tag in tags]) for tags in sentences]
         return pad_sequence(ids, batch_first=True).to(self.device)
 
     def train_epoch(

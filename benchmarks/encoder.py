@@ -101,6 +101,7 @@ def train(
         warmup_steps=0.1,  # of all steps
         weight_decay=0.01,
         per_device_train_batch_size=args.batch_size,
+        per_device_eval_batch_size=args.batch_size,
         bf16=precision == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
         save_strategy="epoch",

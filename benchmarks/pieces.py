@@ -105,11 +105,17 @@ def encode(
 
 
 def encode_training(corpus: Corpus, tokenizer: PreTrainedTokenizerFast, max_length: int) -> Dataset:
-    """The training sentences with a label for each piece."""
+    """The training sentences with a label for each piece.
+
+    Prints how many sentences keep their tags as pieces. The others have a piece that crosses the
+    boundary of an entity, so no encoder with this tokenizer could tag them right.
+    """
     encoded = encode([sentence.tokens for sentence in corpus.train], tokenizer, max_length)
     ids = {tag: number for number, tag in enumerate(corpus.tags)} | {None: IGNORED}
-    labels = [
-        [ids[tag] for tag in label_pieces(*sentence, spans)]
-        for sentence, spans in zip(corpus.train, encoded.spans, strict=True)
-    ]
+    labels, exact = [], 0
+    for sentence, spans in zip(corpus.train, encoded.spans, strict=True):
+        tags = label_pieces(*sentence, spans)
+        labels.append([ids[tag] for tag in tags])
+        exact += spread_tags([tag or "O" for tag in tags], spans, sentence.tokens) == sentence.tags
+    print(f"word pieces: {exact:,} of {len(labels):,} training sentences keep their gold tags")
     return encoded.inputs.add_column("labels", labels)

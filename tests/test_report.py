@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from tests.evaluation.rows import (
     CONFIDENT,
     HAND_MADE,
     SETTINGS,
+    TAGS_ALONE,
     make_random_rows,
     write_predictions,
 )
@@ -69,6 +71,86 @@ def test_both_files_are_checked_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match="is a folder"):
         main([str(first), "--html", str(tmp_path)])
     assert list(tmp_path.iterdir()) == [first]
+
+
+@pytest.fixture
+def three_files(tmp_path) -> list[str]:
+    """A model's answers, and two files of a tagger with the same name in other folders."""
+    worse = [row | {"tags": ["O"] * len(row["tags"])} for row in TAGS_ALONE]
+    files = [("a", HAND_MADE, SETTINGS), ("b", TAGS_ALONE, {"model": "tagger"})]
+    files.append(("c", worse, {"model": "tagger"}))
+    paths = []
+    for folder, rows, settings in files:
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "predictions.jsonl"
+        paths.append(str(write_predictions(path, rows, settings)))
+    return paths
+
+
+def list_outputs(paths: list[str]) -> list[str]:
+    """The files beside the predictions."""
+    found = [path.name for each in paths for path in Path(each).parent.iterdir()]
+    return sorted(name for name in found if name != "predictions.jsonl")
+
+
+def test_several_files_are_compared_with_the_first(three_files, tmp_path, capsys):
+    main(three_files)
+    printed = capsys.readouterr().out
+    systems = json.loads((tmp_path / "a" / "systems.json").read_text())["systems"]
+    assert [system["name"] for system in systems] == [
+        *("EXAONE-stand-in", "tagger (b)", "tagger (c)")
+    ]
+    assert [system["file"] for system in systems] == three_files
+    table = (tmp_path / "a" / "systems.md").read_text()
+    assert table in printed and "F1-Score: 0.5000" in printed
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert metrics == {"settings": SETTINGS} | compute_metrics(HAND_MADE)
+    assert list_outputs(three_files) == [
+        *("metrics.json", "report.html", "systems.json", "systems.md", "systems.svg")
+    ]
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert '<h2 id="systems">' in page and "tagger (c)" in page
+    # The differences are those of --compare, the other way round.
+    for path, system in zip(three_files[1:], systems[1:], strict=True):
+        main([path, "--compare", three_files[0]])
+        comparison = json.loads(Path(path).with_name("comparison.json").read_text())
+        for name in ("scores", "per_label"):
+            assert system["difference"][name] == comparison[name]
+
+
+OWN_LABELS = {"model": "tagger", "labels": {"PS": "", "LC": ""}}
+ONE = [{"id": 0, "tokens": ["봄"], "gold": ["B-LC"], "tags": ["O"]}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        (TAGS_ALONE[:-1], {}, r"a/predictions.jsonl and .*c/predictions.jsonl: .*different sent"),
+        (ONE, OWN_LABELS, r"c/predictions.jsonl: the two files have different labels"),
+        ([], {}, "c/predictions.jsonl: holds no predictions yet"),
+        ([{}], {}, "c/predictions.jsonl:2: a sentence needs id"),
+    ],
+)
+def test_every_file_is_checked_before_anything_is_written(three_files, rows, settings, message):
+    write_predictions(Path(three_files[2]), rows, settings)
+    with pytest.raises(InputError, match=message):
+        main(three_files)
+    assert list_outputs(three_files) == []
+
+
+@pytest.mark.parametrize("name", ["systems.json", "systems.md", "systems.svg", "report.html"])
+def test_every_output_is_checked_before_anything_is_written(three_files, name):
+    (Path(three_files[0]).parent / name).mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        main(three_files)
+    assert list_outputs(three_files) == [name]
+
+
+@pytest.mark.parametrize("flags", [["--compare", "x.jsonl"], ["--min_confidence", "0.5"]])
+def test_flags_for_one_file_are_refused_with_several(three_files, flags, capsys):
+    with pytest.raises(SystemExit):
+        main([*three_files, *flags])
+    assert "are for one file. Pass the first one alone" in capsys.readouterr().err
 
 
 def test_errors_about_files_do_not_wait_for_seqeval(tmp_path):

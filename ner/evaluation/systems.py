@@ -31,13 +31,8 @@ def build_systems(paths: Sequence[Path], files: Sequence[tuple[dict, list[dict]]
 
 
 def name_systems(models: Sequence[str], paths: Sequence[Path]) -> list[str]:
-    """The model of each file, with its folder or else its path where two names are the same.
-
-    White space and characters that cannot be shown become a space.
-    """
-    models = [
-        " ".join("".join(c if c.isprintable() else " " for c in model).split()) for model in models
-    ]
+    """The model of each file, with its folder or else its path where two names are the same."""
+    models = [clean_name(model) for model in models]
     names = models
     for places in ([path.resolve().parent.name for path in paths], paths):
         repeated = Counter(names)
@@ -46,6 +41,12 @@ def name_systems(models: Sequence[str], paths: Sequence[Path]) -> list[str]:
             for name, model, place in zip(names, models, places, strict=True)
         ]
     return names
+
+
+def clean_name(name: str) -> str:
+    """A name on one line, without characters that an SVG file cannot hold."""
+    shown = "".join(character if character.isprintable() else " " for character in name)
+    return " ".join(shown.split())
 
 
 def compare_systems(systems: Sequence[System], labels: Mapping[str, str] = LABELS) -> dict:
@@ -75,26 +76,23 @@ def compare_systems(systems: Sequence[System], labels: Mapping[str, str] = LABEL
 
 def format_systems(comparison: dict) -> str:
     """The F1 of each system and label, and the differences, as a table in Markdown."""
-    first, *others = comparison["systems"]
+    systems = comparison["systems"]
+    differences = [format_difference(system["difference"]) for system in systems[1:]]
     rows = [
-        ["", *(escape_markdown(system["name"]) for system in comparison["systems"])],
-        ["F1", *(format_f1(system["scores"]["seqeval"]) for system in comparison["systems"])],
-        [
-            "difference from the first",
-            "",
-            *(format_difference(system["difference"]) for system in others),
-        ],
+        ["", *(escape_markdown(system["name"]) for system in systems)],
+        ["F1", *(format_f1(system["scores"]["seqeval"]) for system in systems)],
+        ["difference from the first", "", *differences],
     ]
-    for label in first["per_label"]:
-        figures = [system["per_label"][label] for system in comparison["systems"]]
-        rows.append([escape_markdown(label), *map(format_f1, figures)])
+    for label in systems[0]["per_label"]:
+        figures = [format_f1(system["per_label"][label]) for system in systems]
+        rows.append([escape_markdown(label), *figures])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     return "\n".join(lines) + (
         f"\n\nF1 is seqeval's micro average on the same {comparison['sentences']:,} sentences. In "
-        "parentheses is its 95 % bootstrap interval,\nand that of the paired difference. A star: "
-        "the interval excludes 0. By chance, one in twenty does.\n"
+        "parentheses is its 95 % bootstrap interval,\nand that of the paired difference. A star "
+        "means that the interval excludes 0. By chance, one in twenty does.\n"
     )
 
 

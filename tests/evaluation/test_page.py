@@ -9,6 +9,7 @@ from ner.evaluation.page.render import embed_json, render_page
 from ner.evaluation.page.sentences import KINDS, pack_sentence
 from ner.evaluation.predictions import retag
 from ner.evaluation.summary import compute_metrics
+from ner.evaluation.systems import System, compare_systems
 from tests.evaluation.browser import Browser, find_browser
 from tests.evaluation.rows import CONFIDENT, MARKED_ANSWERS, TAGS_ALONE, make_row
 
@@ -236,6 +237,40 @@ def test_a_page_of_tags_alone_has_no_answers(browser, tmp_path):
     browser.run("document.querySelector('a[href=\"#kind=made_up\"]').click()")
     browser.run("new Promise((done) => setTimeout(done, 100))")
     assert list_shown(browser) == [3]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_systems_are_drawn_in_the_page_s_colors(browser, rows, metrics, tmp_path, width):
+    others = [row | {"tags": row["gold"]} for row in rows]
+    systems = [System(name, tmp_path, each) for name, each in ((MARKUP, rows), ("gold", others))]
+    comparison = compare_systems(systems)
+    path = tmp_path / "report.html"
+    path.write_text(render_page(rows, metrics, SETTINGS, comparison), encoding="utf-8")
+    browser.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.call("Emulation.setEmulatedMedia", features=features)
+        browser.open(path.as_uri())
+        ink, fill = browser.run(
+            "[getComputedStyle(document.body).color,"
+            " getComputedStyle(document.querySelector('svg .name')).fill]"
+        )
+        assert ink == fill
+    assert read_texts(browser, "svg .name") == [MARKUP[:83] + "…", "gold"]
+    assert read_texts(browser, ".compared thead th") == ["", MARKUP, "gold"]
+    f1 = comparison["systems"][1]["difference"]["scores"]["seqeval"]["f1"]
+    (cell,) = read_texts(browser, ".compared tr:nth-child(2) td:last-child")
+    assert cell.split() == "{value:+.4f} * {low:+.4f} to {high:+.4f}".format(**f1).split()
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert not browser.list_events("Log.entryAdded")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.call("Emulation.setEmulatedMedia", features=[])
 
 
 def test_markup_in_an_answer_is_text(browser, address, rows):
