@@ -17,6 +17,7 @@ from ner.evaluation.scores import compute_f1
 from ner.text.corpus import load_split
 from ner.text.tags import start_entities
 from tests.helpers import ROOT, SAMPLE
+from tests.small_bert import train_word_pieces
 
 SHOP = ROOT / "data" / "shop"
 
