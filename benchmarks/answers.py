@@ -17,14 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import runs
-from ner.cli import (
-    InputError,
-    build_parser,
-    fraction,
-    non_negative_float,
-    positive_int,
-    run_script,
-)
+from ner.cli import InputError, build_parser, non_negative_float, positive_int, run_script
 from ner.model.adapter import read_min_confidence
 
 
@@ -56,6 +49,7 @@ HEADER = (
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = build_parser(__doc__)
     runs.add_run_flags(parser)
+    runs.add_training_flags(parser)
     parser.add_argument(
         "--max_steps",
         type=positive_int,
@@ -68,34 +62,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--num_samples", type=positive_int, default=800, metavar="N", help="sentences to score"
     )
     parser.add_argument(
-        "--precision", choices=["nf4", "bfloat16"], default="nf4", help="of the base model"
-    )
-    parser.add_argument(
-        "--lora_dropout",
-        type=fraction,
-        default=0.05,
-        metavar="P",
-        help="0 saves much time on a CPU (default: 0.05)",
-    )
-    parser.add_argument(
         "--learning_rate", type=non_negative_float, default=1e-3, metavar="RATE", help="peak"
     )
     parser.add_argument(
-        "--validation",
-        type=positive_int,
-        default=200,
-        metavar="N",
-        help="chats that training holds out, to choose the best checkpoint and the threshold",
-    )
-    parser.add_argument(
         "--save_steps", type=positive_int, default=120, metavar="N", help="between checkpoints"
-    )
-    parser.add_argument(
-        "--batch_size",
-        type=positive_int,
-        default=8,
-        metavar="N",
-        help="chats in a micro-batch, a divisor of 16; fewer take less memory",
     )
     parser.add_argument(
         "--answers",
@@ -110,17 +80,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def train_kind(args: argparse.Namespace, kind: str, steps: int) -> Path:
     """Train the adapter of a kind of answers, if there is none yet. Returns it."""
     chats = args.work_dir / f"{kind}.jsonl"
-    runs.write_chats(chats, args.dataset, "--answer", kind)
-    return runs.train_adapter(
+    return runs.train_kind(
+        args,
         args.work_dir / f"{kind}-{steps}",
-        args.model,
-        chats,
+        runs.write_chats(chats, args.dataset, "--answer", kind),
         *("--max_steps", steps, "--save_steps", args.save_steps, "--logging_steps", 20),
-        # Gemma 3's window cannot pack the few chats of more than 512 tokens.
-        *("--seed", args.seed, "--max_length", 512, "--learning_rate", args.learning_rate),
-        *("--precision", args.precision, "--lora_dropout", args.lora_dropout),
-        *("--batch_size", args.batch_size),
-        *("--validation", args.validation),
+        *("--seed", args.seed, "--learning_rate", args.learning_rate),
     )
 
 

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 from benchmarks.training import KEEP_MEMORY
-from ner.cli import InputError, describe_changes
+from ner.cli import InputError, describe_changes, fraction, positive_int
 from ner.files import read_json, write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
+def add_place_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="ID_OR_FOLDER", help="base model")
     parser.add_argument(
         "--dataset", required=True, metavar="ID_OR_FOLDER", help="as for data_processing.py"
@@ -29,7 +29,45 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the adapters and answers, which are kept",
     )
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    add_place_flags(parser)
     parser.add_argument("--seed", type=int, default=42, metavar="N", help="seed of training")
+
+
+def add_training_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of `train_kind`."""
+    parser.add_argument(
+        "--precision", choices=["nf4", "bfloat16"], default="nf4", help="of the base model"
+    )
+    parser.add_argument(
+        "--lora_dropout",
+        type=fraction,
+        default=0.05,
+        metavar="P",
+        help="0 saves much time on a CPU (default: 0.05)",
+    )
+    parser.add_argument(
+        "--validation",
+        type=positive_int,
+        default=200,
+        metavar="N",
+        help="chats that training holds out, to choose the best checkpoint and the threshold",
+    )
+    parser.add_argument(
+        "--batch_size",
+        type=positive_int,
+        default=8,
+        metavar="N",
+        help="chats in a micro-batch, a divisor of 16; fewer take less memory",
+    )
+
+
+def list_corpus_flags(args: argparse.Namespace) -> list[str]:
+    """The flags of `add_corpus_flags`, as a command has them."""
+    labels = ["--labels", ",".join(args.labels)] if args.labels else []
+    return [*labels, "--join", args.join]
 
 
 def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> None:
@@ -49,15 +87,29 @@ def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> 
 
 
 def run_step(script: str, *arguments: object) -> None:
-    """Run a script to its end."""
-    command = [sys.executable, ROOT / script, *map(str, arguments)]
+    """Run a script, or a module such as benchmarks.encoder, to its end."""
+    program = [ROOT / script] if script.endswith(".py") else ["-m", script]
+    command = [sys.executable, *program, *map(str, arguments)]
     subprocess.run(command, env=os.environ | KEEP_MEMORY, check=True)
 
 
-def write_chats(chats: Path, dataset: str, *flags: str) -> None:
-    """Write the training chats of a data set to a file."""
+def write_chats(chats: Path, dataset: str, *flags: str) -> Path:
+    """Write the training chats of a data set to a file. Returns it."""
     if not chats.is_file():
         run_step("data_processing.py", "--dataset", dataset, "--output", chats, *flags)
+    return chats
+
+
+def train_kind(args: argparse.Namespace, folder: Path, chats: Path, *flags: object) -> Path:
+    """Train `folder/adapter` with the flags of `add_training_flags` and others. Returns it."""
+    return train_adapter(
+        folder,
+        args.model,
+        chats,
+        # Gemma 3's window cannot pack the few chats of more than 512 tokens.
+        *("--max_length", 512, "--precision", args.precision, "--lora_dropout", args.lora_dropout),
+        *("--batch_size", args.batch_size, "--validation", args.validation, *flags),
+    )
 
 
 def train_adapter(folder: Path, model: str, chats: Path, *flags: object) -> Path:
@@ -94,5 +146,8 @@ def score_predictions(path: Path, min_confidence: float = 0.0) -> tuple[list[dic
 
 def format_f1(metrics: dict, sign: str = "") -> str:
     """F1 and its interval, for a cell of a table. `sign` is "+" for differences."""
-    f1 = metrics["scores"]["seqeval"]["f1"]
+    return format_interval(metrics["scores"]["seqeval"]["f1"], sign)
+
+
+def format_interval(f1: dict, sign: str = "") -> str:
     return f"{f1['value']:{sign}.4f} ({f1['low']:{sign}.4f} to {f1['high']:{sign}.4f})"

@@ -24,6 +24,16 @@ def stand_in(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bert(tmp_path_factory) -> Path:
+    """The tiny random BERT."""
+    from tests.small_bert import write_bert
+
+    folder = tmp_path_factory.mktemp("model") / "bert"
+    write_bert(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def chats_file(tmp_path_factory) -> Path:
     """The training chats of 24 sentences of the sample corpus."""
     import data_processing

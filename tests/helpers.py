@@ -1,5 +1,6 @@
 """Places and settings that several tests share."""
 
+import importlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,3 +37,9 @@ def train_until_memorized(model: Path, chats: Path, folder: Path, *flags: str) -
         ]
     )
     return folder
+
+
+def run_here(script: str, *arguments: object) -> None:
+    """Run a step of a benchmark in this process, which has imported PyTorch."""
+    module = importlib.import_module(script.removesuffix(".py"))
+    module.main([str(argument) for argument in arguments])

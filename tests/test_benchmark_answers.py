@@ -1,6 +1,5 @@
 """The comparison of the kinds of answers: its steps, its table and its refusals."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from benchmarks import answers, runs
 from ner.cli import InputError
 from tests.evaluation.rows import make_row, write_predictions
-from tests.helpers import SAMPLE
+from tests.helpers import SAMPLE, run_here
 
 SENTENCES = ["<손흥민:PS>은 <춘천:LC>에서 왔다", "<봄:DT>이 왔다"]
 JSON = [{"PS": ["손흥민"]}, {}]
@@ -101,12 +100,11 @@ def test_all_steps_on_a_small_model(stand_in, tmp_path, monkeypatch, capsys):
     """Two steps of training, one sentence. The same command then has nothing left to do."""
     steps = []
 
-    def run_here(script: str, *arguments: object) -> None:
+    def run(script: str, *arguments: object) -> None:
         steps.append(script)
-        module = importlib.import_module(script.removesuffix(".py"))
-        module.main([str(argument) for argument in arguments])
+        run_here(script, *arguments)
 
-    monkeypatch.setattr(runs, "run_step", run_here)
+    monkeypatch.setattr(runs, "run_step", run)
     flags = [
         *("--model", str(stand_in), "--dataset", str(SAMPLE), "--work_dir", str(tmp_path)),
         *("--max_steps", "2", "--validation", "1", "--num_samples", "1"),

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from benchmarks import bilstm_crf, encoder
 from benchmarks.bilstm_crf_model import PADDING, UNKNOWN, Tagger
@@ -18,23 +17,9 @@ from ner.evaluation.scores import compute_f1
 from ner.text.corpus import load_split
 from ner.text.tags import start_entities
 from tests.helpers import ROOT, SAMPLE
+from tests.small_bert import train_word_pieces
 
 SHOP = ROOT / "data" / "shop"
-SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-
-
-def train_word_pieces(texts: list[str], vocab_size: int = 600) -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer with BERT's special tokens, [PAD] 0 among them."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=SPECIAL_TOKENS, show_progress=False
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +28,8 @@ def sample() -> list[Sentence]:
 
 
 @pytest.fixture(scope="module")
-def word_pieces(sample) -> PreTrainedTokenizerFast:
-    return train_word_pieces(["".join(sentence.tokens) for sentence in sample])
-
-
-@pytest.fixture(scope="module")
-def bert(word_pieces, tmp_path_factory) -> Path:
-    """A tiny random BERT in the hub's layout."""
-    folder = tmp_path_factory.mktemp("model") / "bert"
-    config = BertConfig(
-        vocab_size=len(word_pieces),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=128,
-    )
-    BertForTokenClassification(config).save_pretrained(folder)
-    word_pieces.save_pretrained(folder)
-    return folder
+def word_pieces(bert) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast.from_pretrained(bert)
 
 
 def read_lines(folder: Path) -> tuple[dict, list[dict]]:

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from itertools import takewhile
 from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 from bitsandbytes.nn import Linear4bit
 from peft import PeftModel, set_peft_model_state_dict
@@ -19,9 +22,30 @@ from ner.text.continuation import DRAFT
 from ner.text.conversion import tag_answer
 from ner.text.tags import find_entities
 from ner.text.task import Task
+from ner.training.validation_scores import SCORES, write_scores
 
 BATCH_SIZE = 32
 BEST = "best.json"
+
+
+class Validation(NamedTuple):
+    """The scores of a model's answers to the held-out chats."""
+
+    f1: float
+    min_confidence: float  # the threshold with the best F1
+    counts: list[list[int]]  # right, predicted and gold entities of each chat
+
+
+def count_entities(gold: list[tuple], predicted: list[tuple]) -> list[int]:
+    """The right, predicted and gold entities of a sentence."""
+    return [len(set(gold) & set(predicted)), len(predicted), len(gold)]
+
+
+def average_loss(log: list[dict]) -> float | None:
+    """The mean of the losses that were logged since the last validation, if there are any."""
+    recent = takewhile(lambda line: "validation_f1" not in line, reversed(log))
+    losses = [line["loss"] for line in recent if "loss" in line]
+    return fmean(losses) if losses else None
 
 
 class ScoreValidation(TrainerCallback):
@@ -29,7 +53,7 @@ class ScoreValidation(TrainerCallback):
 
     It also chooses the confidence threshold with the best F1. The gold tags are those of the
     chats' own answers. `task` is that of all chats. `folder` holds the best adapter so far, its
-    score and its threshold.
+    score and its threshold. The scores of all checkpoints are kept beside them, see `write_scores`.
     """
 
     def __init__(
@@ -56,24 +80,28 @@ class ScoreValidation(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.global_step == 0 and state.is_world_process_zero:
-            shutil.rmtree(self.folder, ignore_errors=True)  # of another run
+            for folder in (self.folder, Path(args.output_dir) / SCORES):
+                shutil.rmtree(folder, ignore_errors=True)  # of another run
 
     def on_save(self, args, state, control, model=None, **kwargs):
         if not state.is_world_process_zero:
             return
-        score, threshold = self.score(model)
-        state.log_history.append({"step": state.global_step, "validation_f1": score})
+        f1, threshold, counts = self.score(model)
+        position = {"step": state.global_step, "epoch": state.epoch}
+        loss = average_loss(state.log_history)
+        write_scores(Path(args.output_dir), position | {"loss": loss, "f1": f1, "counts": counts})
+        state.log_history.append({"step": state.global_step, "validation_f1": f1})
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         state.save_to_json(str(checkpoint / "trainer_state.json"))
         print(
-            f"validation: F1 {score:.4f} after step {state.global_step}, best threshold "
+            f"validation: F1 {f1:.4f} after step {state.global_step}, best threshold "
             f"{threshold:.4f}"
         )
         best = self.read_best()
-        if best is None or score > best["f1"]:
+        if best is None or f1 > best["f1"]:
             with replace_folder(self.folder, BEST) as part:
                 model.save_pretrained(part)
-                record = {"step": state.global_step, "f1": score, "min_confidence": threshold}
+                record = {"step": state.global_step, "f1": f1, "min_confidence": threshold}
                 write_atomically(part / BEST, json.dumps(record))
 
     def answer(self, model: PeftModel) -> list[Answer]:
@@ -102,8 +130,8 @@ class ScoreValidation(TrainerCallback):
         model.train()
         return answers
 
-    def score(self, model: PeftModel) -> tuple[float, float]:
-        """Micro F1 of the model's answers, and the confidence threshold with the best F1."""
+    def score(self, model: PeftModel) -> Validation:
+        """Score the model's answers."""
         tagged = [self.tag(answer) for answer in self.answer(model)]
         f1 = f1_score(self.gold, [tags for tags, _ in tagged], zero_division=0)
         gold = [find_entities(tags) for tags in self.gold]
@@ -114,7 +142,9 @@ class ScoreValidation(TrainerCallback):
             )
             for entity in list_confidences(tags, diagnosis, sentence, expected)
         ]
-        return f1, choose_threshold(entities, sum(map(len, gold)))
+        threshold = choose_threshold(entities, sum(map(len, gold)))
+        predicted = [find_entities(tags) for tags, _ in tagged]
+        return Validation(f1, threshold, list(map(count_entities, gold, predicted)))
 
     def read_best(self) -> dict | None:
         return read_json(self.folder / BEST)

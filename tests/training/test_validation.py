@@ -17,7 +17,8 @@ from ner.text.prompts import SYSTEM_PROMPTS, build_prompt
 from ner.text.task import KLUE_TASK, build_task
 from ner.training.checkpoints import is_complete
 from ner.training.encoding import hold_out
-from ner.training.validation import ScoreValidation
+from ner.training.validation import ScoreValidation, average_loss
+from ner.training.validation_scores import read_scores
 from tests.training.helpers import SMALL_STEPS, WEIGHTS, build_command
 
 STEPS = [*SMALL_STEPS, "--max_steps", "6", "--save_steps", "2", "--activation_checkpointing"]
@@ -69,15 +70,16 @@ def test_threshold_is_chosen_by_the_confidence_of_the_answers(stand_in, tmp_path
         Answer(1, "<다:PS>라", True, [Piece(6, logs[2]), Piece(7, 0.0)]),
     ]
     monkeypatch.setattr(validation, "answer", lambda model: answers)
-    f1, threshold = validation.score(None)
+    f1, threshold, counts = validation.score(None)
     assert f1 == pytest.approx(2 * 1 / (3 + 2))
     assert threshold == pytest.approx(0.55)
+    assert counts == [[1, 2, 1], [0, 1, 1]]
 
 
 @pytest.fixture
 def scored_run(stand_in, chats_file, tmp_path, monkeypatch) -> list[str]:
     """The arguments of a run whose checkpoints 2, 4 and 6 score 0.2, 0.9 and 0.5."""
-    scores = iter([(0.2, 0.0), (0.9, 0.25), (0.5, 0.75)])
+    scores = iter([(0.2, 0.0, [[1, 9, 0]]), (0.9, 0.25, [[9, 10, 10]]), (0.5, 0.75, [[1, 2, 2]])])
     monkeypatch.setattr(ScoreValidation, "score", lambda self, model: next(scores))
     return [*build_command(stand_in, chats_file, tmp_path), *VALIDATION]
 
@@ -116,6 +118,33 @@ def test_scores_are_logged_and_in_the_checkpoint(scored_run, tmp_path):
     assert history == log[: len(history)]
     assert history[-1]["validation_f1"] == 0.5
     assert is_complete(checkpoint)
+
+
+def test_scores_of_all_checkpoints_are_kept(scored_run, tmp_path):
+    """Only the last two checkpoints are kept, and a resumed run keeps the scores before it."""
+    train.main([*scored_run, "--logging_steps", "1"])
+    scores = read_scores(tmp_path / "results")
+    assert [(line["step"], line["f1"]) for line in scores] == [(2, 0.2), (4, 0.9), (6, 0.5)]
+    assert [line["counts"] for line in scores] == [[[1, 9, 0]], [[9, 10, 10]], [[1, 2, 2]]]
+    log = json.loads((tmp_path / "adapter" / "training.json").read_text())["log"]
+    losses = [line["loss"] for line in log if "loss" in line]
+    assert [line["loss"] for line in scores] == [
+        pytest.approx(sum(pair) / 2) for pair in zip(losses[::2], losses[1::2], strict=True)
+    ]
+    assert scores[0]["epoch"] == pytest.approx(2 / 5)  # 18 chats, four a step
+
+    # A new run in the same folder begins with none.
+    for folder in (tmp_path / "results").glob("checkpoint-*"):
+        shutil.rmtree(folder)
+    with pytest.raises(StopIteration):  # there are no more made-up scores
+        train.main(scored_run)
+    assert read_scores(tmp_path / "results") == []
+
+
+def test_loss_since_the_last_validation():
+    log = [{"loss": 9.0}, {"validation_f1": 0.1}, {"loss": 2.0}, {"grad": 1.0}, {"loss": 4.0}]
+    assert average_loss(log) == 3.0
+    assert average_loss(log[:2]) is None
 
 
 def test_validation_does_not_change_the_training(stand_in, chats_file, tmp_path):
