@@ -4,6 +4,7 @@ A step runs one of the scripts. A complete step is skipped, and an interrupted o
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -73,8 +74,10 @@ def list_corpus_flags(args: argparse.Namespace) -> list[str]:
 def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> None:
     """Record the settings of a folder's runs. Raises InputError if earlier runs have others.
 
-    `flag` is the one that chooses the folder.
+    A local model is also known by its contents, because another can be built in its folder. `flag`
+    is the one that chooses `work_dir`.
     """
+    settings = settings | {"model_sha256": hash_model(Path(settings["model"]))}
     path = work_dir / "settings.json"
     earlier = read_json(path)
     if earlier is not None and (changes := describe_changes(earlier, settings)):
@@ -84,6 +87,13 @@ def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> 
             + f"\nChoose another {flag}"
         )
     write_atomically(path, json.dumps(settings))
+
+
+def hash_model(folder: Path) -> str | None:
+    """A hash of a local model's configuration and tokenizer. None for a model of the hub."""
+    files = sorted(folder.glob("*.json"))
+    content = b"".join(path.read_bytes() for path in files)
+    return hashlib.sha256(content).hexdigest() if files else None
 
 
 def run_step(script: str, *arguments: object) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from datasets import Dataset
 
-from benchmarks import conversion, recipe, training
+from benchmarks import conversion, recipe, runs, training
 from benchmarks.training_run import arrange_rows, choose_rows
 from ner.cli import InputError
 from ner.training.trainer import EpochOrder
@@ -59,3 +59,14 @@ def test_rows_with_other_settings_are_not_mixed(tmp_path):
     args.num_samples = 6
     with pytest.raises(InputError, match=r"num_samples: was 5, now 6\nChoose another --work_dir"):
         recipe.check_settings(args)
+
+
+def test_model_that_is_built_anew_is_another_model(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "tokenizer.json").write_text("{}")
+    runs.check_settings(tmp_path / "rows", {"model": str(model)})
+    runs.check_settings(tmp_path / "rows", {"model": str(model)})
+    (model / "tokenizer.json").write_text("[]")
+    with pytest.raises(InputError, match=r"model_sha256: was [0-9a-f]{64}, now [0-9a-f]{64}"):
+        runs.check_settings(tmp_path / "rows", {"model": str(model)})
