@@ -1,9 +1,9 @@
 """Train a Bi-LSTM with a CRF on characters, and score it.
 
-The tagger from before pretrained models (Huang et al. 2015, Lample et al. 2016). It learns from the
-split `train` alone: embeddings of the data set's tokens (characters by default), a bidirectional
-LSTM, and a conditional random field over the tags. Every tenth training sentence, drawn at random,
-is held out to choose the best epoch.
+The usual tagger before pretrained models (Huang et al. 2015, Lample et al. 2016). It learns from
+the split `train` alone: embeddings of the data set's tokens (characters by default), a
+bidirectional LSTM, and a conditional random field over the tags. A random tenth of the training
+sentences is held out to choose the best epoch.
 
 Tags the sentences that evaluate_hub.py asks about, and writes the same files to DIR:
 `predictions.jsonl`, `metrics.json` and `report.html`. DIR/state.pt has the weights of the best and
@@ -15,7 +15,6 @@ of the last epoch. After an interruption, the same command continues.
 import argparse
 import copy
 import random
-from pathlib import Path
 
 import torch
 
@@ -25,6 +24,7 @@ from benchmarks.tagger_run import Corpus, Sentence
 from ner.cli import InputError, build_parser, positive_int, run_script
 from ner.evaluation.report import report_predictions
 from ner.evaluation.scores import compute_f1
+from ner.files import replace_file
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -79,18 +79,13 @@ def fit(
         f1 = float(compute_f1([sentence.tags for sentence in held_out], predicted))
         print(f"epoch {state['epoch']}: loss {loss:.3f}, F1 {f1:.4f} on held-out sentences")
         state |= {"model": tagger.model.state_dict(), "optimizer": optimizer.state_dict()}
-        if f1 >= state["best_f1"]:  # patience begins with the first entity that is right
+        # Patience begins with the first entity that is right.
+        if f1 > state["best_f1"] or not state["best_f1"]:
             best = copy.deepcopy(state["model"])
             state |= {"best_epoch": state["epoch"], "best_f1": f1, "best": best}
-        save_state(path, state)
+        with replace_file(path) as file:
+            torch.save(state, file)
     tagger.model.load_state_dict(state["best"])
-
-
-def save_state(path: Path, state: dict) -> None:
-    """Write a file that is whole at any time."""
-    part = path.with_name(f".{path.name}.part")
-    torch.save(state, part)
-    part.replace(path)
 
 
 def train(args: argparse.Namespace, corpus: Corpus, device: str) -> Tagger:

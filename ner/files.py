@@ -10,17 +10,25 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ner.cli import InputError
 
 
 def write_atomically(path: Path, content: str) -> None:
     """Write a file. After a failure at any point, the file is as it was before."""
+    with replace_file(path) as file:
+        file.write(content.encode("utf-8"))
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write. It replaces `path` on success and is removed on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
+        with part.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
