@@ -138,7 +138,9 @@ def predict(
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     corpus = tagger_run.read_corpus(args)
-    precision = "bfloat16" if tagger_run.use_gpu() and torch.cuda.is_bf16_supported() else "float32"
+    # PyTorch emulates bfloat16 on older cards, many times slower.
+    native = tagger_run.use_gpu() and torch.cuda.is_bf16_supported(including_emulation=False)
+    precision = "bfloat16" if native else "float32"
     base = find_base(args.model)
     settings = {
         "model": base.name,

@@ -4,6 +4,7 @@ Both are aligned by their characters in the sentence. A piece belongs to the ent
 character, and the first piece of an entity has its B-.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -76,25 +77,45 @@ def spread_tags(
 ) -> list[str]:
     """Well-formed IOB2 tags of the tokens.
 
-    An entity reaches from the first character of its first piece to the last one of its last piece.
-    A token that is partly in an entity is in it. Tokens that no piece covers, such as those after
-    a cut, are O.
+    An entity reaches from the first character of its first piece to the last one of its last piece,
+    with the marks on it. A token that is partly in an entity is in it. Tokens that no piece covers,
+    such as those after a cut, are O.
 
     >>> spread_tags(["B-PS", "I-PS", "O"], [(0, 2), (3, 5), (5, 6)], list("안나 김이는"))
     ['B-PS', 'I-PS', 'I-PS', 'I-PS', 'I-PS', 'O']
     """
+    sentence = "".join(tokens)
     kept = [(tag, span) for tag, span in zip(piece_tags, spans, strict=True) if span]
     entities = [
-        (kept[first][1][0], kept[stop - 1][1][1], label)
+        (kept[first][1][0], skip_marks(sentence, kept[stop - 1][1][1]), label)
         for label, first, stop in find_entities(start_entities([tag for tag, _ in kept]))
     ]
     return write_tags(entities, tokens)
 
 
+def skip_marks(sentence: str, position: int) -> int:
+    """The position after the accents, vowels and finals that belong to the character before it.
+
+    A normalizer such as NFC joins them with that character, whose piece then has its first
+    character alone.
+
+    >>> skip_marks(unicodedata.normalize("NFD", "솔은"), 1)
+    3
+    """
+    while position < len(sentence) and is_mark(sentence[position]):
+        position += 1
+    return position
+
+
+def is_mark(character: str) -> bool:
+    """Whether a character is an accent, or a vowel or final that joins a Hangul initial."""
+    return unicodedata.category(character).startswith("M") or "\u1160" <= character <= "\u11ff"
+
+
 def encode(
     sentences: Sequence[list[str]], tokenizer: PreTrainedTokenizerFast, max_length: int
 ) -> Encoded:
-    """Cut sentences, each a list of tokens, into word pieces. Tells how many are too long."""
+    """Cut sentences, each a list of tokens, into word pieces. Prints how many are too long."""
     texts = ["".join(tokens) for tokens in sentences]
     encoding = tokenizer(texts, truncation=True, max_length=max_length, return_offsets_mapping=True)
     too_long = sum(bool(pieces.overflowing) for pieces in encoding.encodings)

@@ -98,6 +98,9 @@ def test_labels_of_pieces(tokens, tags, spans, labels):
         (["Kim", " ", "Yuna's"], "B-PS I-PS O", [(0, 3), (4, 8), (8, 10)], "B-PS I-PS I-PS"),
         (["KimYuna", "Lee"], "B-PS B-OG I-OG", [(0, 3), (3, 7), (7, 10)], "B-PS B-OG"),
         (list("비"), "", [], "O"),
+        # Finals and accents that NFC joined with the character before, and so no piece covers.
+        (list("\u110b\u1161\u11ab은"), "B-PS O", [(0, 1), (3, 4)], "B-PS I-PS I-PS O"),
+        (list("Zoe\u0308 "), "B-PS", [(0, 3)], "B-PS I-PS I-PS I-PS O"),
     ],
 )
 def test_tags_of_tokens(tokens, piece_tags, spans, tags):
