@@ -74,8 +74,8 @@ def list_corpus_flags(args: argparse.Namespace) -> list[str]:
 def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> None:
     """Record the settings of a folder's runs. Raises InputError if earlier runs have others.
 
-    A local model is also known by its contents, because another can be built in its folder. `flag`
-    is the one that chooses `work_dir`.
+    A local model is also known by its configuration and tokenizer, because another can be built in
+    its folder. `flag` is the one that chooses `work_dir`.
     """
     settings = settings | {"model_sha256": hash_model(Path(settings["model"]))}
     path = work_dir / "settings.json"
@@ -91,16 +91,22 @@ def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> 
 
 def hash_model(folder: Path) -> str | None:
     """A hash of a local model's configuration and tokenizer. None for a model of the hub."""
+    if not (folder / "config.json").is_file():
+        return None
     files = sorted(folder.glob("*.json"))
-    content = b"".join(path.read_bytes() for path in files)
-    return hashlib.sha256(content).hexdigest() if files else None
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def run_step(script: str, *arguments: object) -> None:
-    """Run a script, or a module such as benchmarks.encoder, to its end."""
+    """Run a script, or a module such as benchmarks.encoder, to its end.
+
+    If it fails, it has printed why, so this process ends without a traceback.
+    """
     program = [ROOT / script] if script.endswith(".py") else ["-m", script]
     command = [sys.executable, *program, *map(str, arguments)]
-    subprocess.run(command, env=os.environ | KEEP_MEMORY, check=True)
+    status = subprocess.run(command, env=os.environ | KEEP_MEMORY).returncode
+    if status:
+        sys.exit(f"stopped: {script} failed (exit status {status})")
 
 
 def write_chats(chats: Path, dataset: str, *flags: str) -> Path:

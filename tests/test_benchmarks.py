@@ -64,9 +64,22 @@ def test_rows_with_other_settings_are_not_mixed(tmp_path):
 def test_model_that_is_built_anew_is_another_model(tmp_path):
     model = tmp_path / "model"
     model.mkdir()
-    (model / "tokenizer.json").write_text("{}")
+    (model / "config.json").write_text("{}")
     runs.check_settings(tmp_path / "rows", {"model": str(model)})
     runs.check_settings(tmp_path / "rows", {"model": str(model)})
-    (model / "tokenizer.json").write_text("[]")
+    (model / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"model_sha256: was [0-9a-f]{64}, now [0-9a-f]{64}"):
         runs.check_settings(tmp_path / "rows", {"model": str(model)})
+
+
+def test_folder_with_the_name_of_a_model_is_none(tmp_path, monkeypatch):
+    """Such as the results of `--output_dir Bi-LSTM-CRF`."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "Bi-LSTM-CRF"
+    runs.check_settings(folder, {"model": "Bi-LSTM-CRF"})
+    runs.check_settings(folder, {"model": "Bi-LSTM-CRF"})
+
+
+def test_step_that_fails_ends_the_benchmark(tmp_path):
+    with pytest.raises(SystemExit, match=r"report.py failed \(exit status 1\)"):
+        runs.run_step("report.py", tmp_path / "missing.jsonl")
