@@ -4,7 +4,9 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from ner.evaluation.page.render import load_template, read_source
 
 # The plot's edges in the picture's own units.
 LEFT, RIGHT, TOP, BOTTOM = 56, 700, 60, 340
@@ -53,7 +55,8 @@ def draw_curves(curves: list[dict], recipe: str) -> str:
         for curve in curves
     ]
     tenths = range(axes.lowest, axes.highest + 1)
-    return load_template().render(
+    return load_template("curves.svg", Path(__file__).parent).render(
+        colors=Markup(read_source("colors.css")),
         recipe=recipe,
         lines=lines,
         edges={"left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
@@ -77,20 +80,3 @@ def name_curve(curve: dict, seeds: int) -> str:
     if seeds > 1:
         name += f", seed {curve['seed']}"
     return name if curve["complete"] else f"{name} (not complete)"
-
-
-def load_template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["pairs"] = write_pairs
-    return environment.get_template("curves.svg")
-
-
-def write_pairs(points: list[tuple[float, float]]) -> str:
-    """Points as an SVG attribute."""
-    return " ".join(f"{x},{y}" for x, y in points)

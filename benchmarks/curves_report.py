@@ -11,6 +11,7 @@ from benchmarks.curves_run import Run
 from ner.evaluation.comparison import compare
 from ner.evaluation.report import write_json
 from ner.evaluation.scores import describe_bootstrap, estimate, score_draws
+from ner.evaluation.tables import format_figure
 from ner.files import write_atomically
 from ner.training.validation_scores import read_scores
 
@@ -87,7 +88,7 @@ def format_curves(curves: list[dict]) -> str:
                 str(curve["seed"]),
                 str(checkpoint["step"]),
                 f"{checkpoint['epoch']:.2f}",
-                runs.format_interval(checkpoint["f1"]),
+                format_figure(checkpoint["f1"]),
                 "" if loss is None else f"{loss:.4f}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -143,8 +144,8 @@ def format_row(row: dict) -> str:
         str(row["seed"]),
         f"{row['learning_rate']:g}",
         str(row["step"]),
-        runs.format_interval(row["held_out_f1"]),
-        runs.format_interval(row["f1"]),
-        runs.format_interval(difference, "+") if difference else "",
+        format_figure(row["held_out_f1"]),
+        format_figure(row["f1"]),
+        format_figure(difference, "+") if difference else "",
     ]
     return f"| {' | '.join(cells)} |"

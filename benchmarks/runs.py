@@ -162,8 +162,6 @@ def score_predictions(path: Path, min_confidence: float = 0.0) -> tuple[list[dic
 
 def format_f1(metrics: dict, sign: str = "") -> str:
     """F1 and its interval, for a cell of a table. `sign` is "+" for differences."""
-    return format_interval(metrics["scores"]["seqeval"]["f1"], sign)
+    from ner.evaluation.tables import format_figure  # as above
 
-
-def format_interval(f1: dict, sign: str = "") -> str:
-    return f"{f1['value']:{sign}.4f} ({f1['low']:{sign}.4f} to {f1['high']:{sign}.4f})"
+    return format_figure(metrics["scores"]["seqeval"]["f1"], sign)

@@ -10,6 +10,7 @@ from ner.evaluation.comparison import estimate_difference
 from ner.evaluation.counts import count_sentences
 from ner.evaluation.predictions import name_model, retag
 from ner.evaluation.scores import describe_bootstrap, estimate, score_draws
+from ner.evaluation.tables import excludes_zero, format_figure
 from ner.text.klue import LABELS
 
 
@@ -80,11 +81,11 @@ def format_systems(comparison: dict) -> str:
     differences = [format_difference(system["difference"]) for system in systems[1:]]
     rows = [
         ["", *(escape_markdown(system["name"]) for system in systems)],
-        ["F1", *(format_f1(system["scores"]["seqeval"]) for system in systems)],
+        ["F1", *(format_figure(system["scores"]["seqeval"]["f1"]) for system in systems)],
         ["difference from the first", "", *differences],
     ]
     for label in systems[0]["per_label"]:
-        figures = [format_f1(system["per_label"][label]) for system in systems]
+        figures = [format_figure(system["per_label"][label]["f1"]) for system in systems]
         rows.append([escape_markdown(label), *figures])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
@@ -96,14 +97,9 @@ def format_systems(comparison: dict) -> str:
     )
 
 
-def format_f1(score: dict) -> str:
-    return "{value:.4f} ({low:.4f} to {high:.4f})".format(**score["f1"])
-
-
 def format_difference(difference: dict) -> str:
     f1 = difference["scores"]["seqeval"]["f1"]
-    star = "" if f1["low"] <= 0 <= f1["high"] else " *"
-    return "{value:+.4f} ({low:+.4f} to {high:+.4f})".format(**f1) + star
+    return format_figure(f1, "+") + (" *" if excludes_zero(f1) else "")
 
 
 def escape_markdown(text: str) -> str:

@@ -92,8 +92,23 @@ def format_comparison(comparison: dict, limit: int = 10) -> str:
 
 def format_difference(title: str, f1: dict[str, float]) -> str:
     """One line of a comparison, with a star if the interval excludes 0."""
-    star = "" if f1["low"] <= 0 <= f1["high"] else "   *"
+    star = "   *" if excludes_zero(f1) else ""
     return f"{title:<30} {f1['value']:+.4f}   {f1['low']:+.4f} to {f1['high']:+.4f}{star}"
+
+
+def format_figure(figure: dict[str, float], sign: str = "") -> str:
+    """A figure and its interval, for a cell of a table. `sign` is "+" for differences.
+
+    >>> format_figure({"value": 0.5, "low": 0.25, "high": 0.75})
+    '0.5000 (0.2500 to 0.7500)'
+    """
+    value, low, high = (f"{figure[name]:{sign}.4f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def excludes_zero(difference: dict[str, float]) -> bool:
+    """Whether the interval of a difference excludes 0."""
+    return not difference["low"] <= 0 <= difference["high"]
 
 
 def measure_change(sentence: dict) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ner.evaluation.budget import TITLES, display_name
@@ -40,45 +40,40 @@ def render_page(
     script = read_source("page.js")
     right = sum(sentence["right"] for sentence in sentences)
     has_answers = "answers" in metrics["budget"]
-    return (
-        load_environment(labels)
-        .get_template("page.html")
-        .render(
-            model=name_model(settings),
-            metrics=metrics,
-            comparison=comparison,
-            right=right,
-            wrong=len(sentences) - right,
-            labels=labels,
-            score_definitions=SCORES,
-            confusion=shade_confusion(metrics["confusion"], labels),
-            budget=[stack_bar(group, counts) for group, counts in metrics["budget"].items()],
-            curve=draw_curve(metrics["confidence"]["curve"]) if "confidence" in metrics else {},
-            published=group_published() if is_klue(labels) else {},
-            settings={name: write_setting(value) for name, value in settings.items()},
-            has_answers=has_answers,
-            kinds=KINDS if has_answers else {"Entities": KINDS["Entities"]},
-            label_filters={
-                "": list(labels),
-                "Gold → predicted": list_confused(metrics["confusion"], labels),
-            },
-            # These are not escaped: files of our own, and JSON that `embed_json` made safe.
-            style=Markup(style),
-            script=Markup(script),
-            data=Markup(embed_json(sentences)),
-            security_policy=(
-                f"default-src 'none'; style-src '{hash_source(style)}'; "
-                f"script-src '{hash_source(script)}'; base-uri 'none'; form-action 'none'"
-            ),
-        )
+    return load_template("page.html", labels=labels).render(
+        model=name_model(settings),
+        metrics=metrics,
+        comparison=comparison,
+        right=right,
+        wrong=len(sentences) - right,
+        labels=labels,
+        score_definitions=SCORES,
+        confusion=shade_confusion(metrics["confusion"], labels),
+        budget=[stack_bar(group, counts) for group, counts in metrics["budget"].items()],
+        curve=draw_curve(metrics["confidence"]["curve"]) if "confidence" in metrics else {},
+        published=group_published() if is_klue(labels) else {},
+        settings={name: write_setting(value) for name, value in settings.items()},
+        has_answers=has_answers,
+        kinds=KINDS if has_answers else {"Entities": KINDS["Entities"]},
+        label_filters={
+            "": list(labels),
+            "Gold → predicted": list_confused(metrics["confusion"], labels),
+        },
+        # These are not escaped: files of our own, and JSON that `embed_json` made safe.
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(embed_json(sentences)),
+        security_policy=(
+            f"default-src 'none'; style-src '{hash_source(style)}'; "
+            f"script-src '{hash_source(script)}'; base-uri 'none'; form-action 'none'"
+        ),
     )
 
 
 def draw_systems(comparison: dict) -> str:
     """The picture of a comparison from `compare_systems`, as a self-contained SVG file."""
     style = read_source("colors.css", "systems.css")
-    template = load_environment(LABELS).get_template("systems.svg")
-    return template.render(comparison=comparison, own_style=Markup(style))
+    return load_template("systems.svg").render(comparison=comparison, own_style=Markup(style))
 
 
 def read_source(*names: str) -> str:
@@ -95,10 +90,10 @@ def color_labels(labels: Iterable[str]) -> str:
     return "".join(rules)
 
 
-def load_environment(labels: Mapping[str, str]) -> Environment:
-    """The templates, which escape all text and fail if a value is missing."""
+def load_template(name: str, folder: Path = FOLDER, labels: Mapping[str, str] = LABELS) -> Template:
+    """A template, which escapes all text and fails if a value is missing."""
     environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -107,7 +102,7 @@ def load_environment(labels: Mapping[str, str]) -> Environment:
     environment.filters["display_name"] = partial(display_name, labels=labels)
     environment.filters["thousands"] = "{:,}".format
     environment.filters["decimals"] = write_decimals
-    return environment
+    return environment.get_template(name)
 
 
 def write_decimals(value: float, digits: int) -> str:
