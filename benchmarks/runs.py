@@ -74,13 +74,16 @@ def list_corpus_flags(args: argparse.Namespace) -> list[str]:
 def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> None:
     """Record the settings of a folder's runs. Raises InputError if earlier runs have others.
 
+    A folder with settings alone holds no runs: the first one failed before it wrote anything.
+
     A local model is also known by its configuration and tokenizer, because another can be built in
     its folder. `flag` is the one that chooses `work_dir`.
     """
     settings = settings | {"model_sha256": hash_model(Path(settings["model"]))}
     path = work_dir / "settings.json"
     earlier = read_json(path)
-    if earlier is not None and (changes := describe_changes(earlier, settings)):
+    has_results = any(file != path for file in work_dir.glob("*"))
+    if earlier and has_results and (changes := describe_changes(earlier, settings)):
         raise InputError(
             f"{work_dir} holds runs with other settings:\n  "
             + "\n  ".join(changes)

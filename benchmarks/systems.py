@@ -16,6 +16,7 @@ from pathlib import Path
 import train
 from benchmarks import runs
 from ner.cli import add_corpus_flags, build_parser, positive_int, run_script
+from ner.model.hub import find_base
 
 TAGGERS = ("encoder", "bilstm_crf")
 SETTINGS = (
@@ -65,9 +66,14 @@ def tag_with_ours(args: argparse.Namespace) -> Path:
     )
 
 
+def find_predictions(tagger: str, args: argparse.Namespace) -> Path:
+    """The predictions of another system, which exist after its run."""
+    return args.work_dir / tagger / "predictions.jsonl"
+
+
 def tag_with(tagger: str, args: argparse.Namespace) -> Path:
-    """Train another system and tag the sentences, unless that is done. Returns its predictions."""
-    predictions = args.work_dir / tagger / "predictions.jsonl"
+    """Train another system and tag the sentences. Returns its predictions. Skips a complete run."""
+    predictions = find_predictions(tagger, args)
     if not predictions.is_file():
         model = ["--model", args.encoder] if tagger == "encoder" else []
         runs.run_step(
@@ -82,8 +88,10 @@ def tag_with(tagger: str, args: argparse.Namespace) -> Path:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     train.parse_args(args.train)  # a wrong flag ends the run here
-    runs.check_settings(args.work_dir, {name: getattr(args, name) for name in SETTINGS})
     taggers = [tagger for tagger in TAGGERS if tagger not in args.without]
+    if "encoder" in taggers and not find_predictions("encoder", args).is_file():
+        find_base(args.encoder)  # a wrong name ends it before ours is trained
+    runs.check_settings(args.work_dir, {name: getattr(args, name) for name in SETTINGS})
     predictions = [tag_with_ours(args), *(tag_with(tagger, args) for tagger in taggers)]
     runs.run_step("report.py", *predictions)
 

@@ -58,6 +58,7 @@ def test_three_systems_on_the_same_sentences(stand_in, bert, tmp_path, steps):
 
 def test_flags_of_each_step(tmp_path, monkeypatch):
     steps = {}
+    monkeypatch.setattr(systems, "find_base", lambda encoder: None)
     monkeypatch.setattr(runs, "run_step", lambda script, *flags: steps.update({script: flags}))
     systems.main(
         [
@@ -88,10 +89,19 @@ def test_wrong_flags_of_training_end_the_run(tmp_path, steps, capsys):
     assert not steps
 
 
+def test_missing_encoder_ends_the_run_before_ours_is_trained(tmp_path, steps):
+    flags = ["--model", "m", "--dataset", "d", "--work_dir", str(tmp_path / "work")]
+    with pytest.raises(InputError, match=r"no config\.json"):
+        systems.main([*flags, "--encoder", str(tmp_path)])
+    assert not steps
+
+
 def test_other_settings_need_another_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(systems, "find_base", lambda encoder: None)
     monkeypatch.setattr(runs, "run_step", lambda *_: None)
     flags = ["--model", "m", "--dataset", "d", "--work_dir", str(tmp_path)]
     systems.main(flags)
     systems.main([*flags, "--without", "encoder"])
+    (tmp_path / "marked.jsonl").touch()
     with pytest.raises(InputError, match=r"seed: was 42, now 43\nChoose another --work_dir"):
         systems.main([*flags, "--seed", "43"])

@@ -52,9 +52,12 @@ def test_lengths_of_gold_answers(capsys):
 
 
 def test_rows_with_other_settings_are_not_mixed(tmp_path):
-    settings = {"model": "m", "dataset": "d", "max_steps": 3, "num_samples": 5, "seed": 42}
+    settings = {"model": "m", "dataset": "d", "max_steps": 3, "num_samples": 4, "seed": 42}
     args = argparse.Namespace(work_dir=tmp_path / "rows", **settings)
     recipe.check_settings(args)
+    args.num_samples = 5
+    recipe.check_settings(args)  # the first run has no results
+    (args.work_dir / "basic.jsonl").touch()
     recipe.check_settings(args)
     args.num_samples = 6
     with pytest.raises(InputError, match=r"num_samples: was 5, now 6\nChoose another --work_dir"):
@@ -66,6 +69,7 @@ def test_model_that_is_built_anew_is_another_model(tmp_path):
     model.mkdir()
     (model / "config.json").write_text("{}")
     runs.check_settings(tmp_path / "rows", {"model": str(model)})
+    (tmp_path / "rows" / "basic.jsonl").touch()
     runs.check_settings(tmp_path / "rows", {"model": str(model)})
     (model / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"model_sha256: was [0-9a-f]{64}, now [0-9a-f]{64}"):
@@ -77,6 +81,7 @@ def test_folder_with_the_name_of_a_model_is_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "Bi-LSTM-CRF"
     runs.check_settings(folder, {"model": "Bi-LSTM-CRF"})
+    (folder / "metrics.json").write_text("{}")
     runs.check_settings(folder, {"model": "Bi-LSTM-CRF"})
 
 
