@@ -1,4 +1,4 @@
-"""Learning curves of ours, and F1 on the reported split of the best, of JSON and of the post's.
+"""Measure learning curves of our recipe, then compare it with JSON answers and the post's recipe.
 
 First trains one adapter per learning rate and seed, with train.py's settings for several epochs.
 train.py scores each checkpoint on chats that it holds out of the training split. `curves.md`,

@@ -1,4 +1,4 @@
-"""The files of `benchmarks.curves`: learning curves and final scores, as far as they are known."""
+"""The files of `benchmarks.curves`: the learning curves and final scores so far."""
 
 import argparse
 from statistics import fmean
@@ -29,7 +29,9 @@ def describe_checkpoint(scores: dict) -> dict:
     """Turn the scores that train.py keeps into figures, F1 with its interval."""
     counts = np.array(scores["counts"], dtype=float)[:, None, :]  # one label for all entities
     figures = estimate(*score_draws({"seqeval": counts}, ["any"]))["scores"]["seqeval"]
-    return {name: scores[name] for name in ("step", "epoch", "loss")} | {"f1": figures["f1"]}
+    # train.py compares this value, and another formula can differ in the last digit.
+    f1 = figures["f1"] | {"value": scores["f1"]}
+    return {name: scores[name] for name in ("step", "epoch", "loss")} | {"f1": f1}
 
 
 def read_curve(run: Run) -> dict:
@@ -106,7 +108,7 @@ def format_curves(curves: list[dict]) -> str:
 def describe_row(run: Run, first: list[dict] | None) -> tuple[dict, list[dict]]:
     """The figures of a final row, and its tagged sentences, to compare others with.
 
-    `first` are those of the first row with the same seed, if this is another.
+    `first` are the sentences of the seed's first row; None for this row itself.
     """
     rows, metrics = runs.score_predictions(run.predictions)
     labels = dict.fromkeys(metrics["per_label"], "")

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks that train a tagger: sentences, settings and the predictions file."""
+"""The steps that both taggers share: read sentences, record settings, write predictions."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +121,7 @@ def use_gpu() -> bool:
 
 
 def begin_run(output_dir: Path, settings: dict) -> Path:
-    """Record the settings and return the path of the predictions, which exist after a whole run.
+    """Record the settings. Returns the path of the predictions, which exist after a whole run.
 
     Raises InputError if the folder is of a run with other settings.
     """

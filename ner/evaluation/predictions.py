@@ -57,7 +57,7 @@ def read_predictions(path: Path) -> tuple[dict, list[dict]]:
 
 
 def read_answered(path: Path) -> tuple[dict, list[dict]]:
-    """Read a predictions file that has at least one answer. Raises InputError otherwise."""
+    """Read a predictions file that has at least one sentence. Raises InputError otherwise."""
     settings, rows = read_predictions(path)
     if not rows:
         raise InputError(f"{path}: holds no predictions yet. Run evaluate_hub.py first")
