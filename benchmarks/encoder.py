@@ -35,6 +35,7 @@ from ner.cli import InputError, build_parser, positive_int, run_script
 from ner.evaluation.report import report_predictions
 from ner.model.hub import Base, download_base, find_base
 from ner.model.loading import load_config
+from ner.model.remote_code import describe
 from ner.training.checkpoint_hashes import HashCheckpoint
 from ner.training.checkpoints import is_complete, list_checkpoints
 
@@ -56,8 +57,9 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerFast:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.name, revision=base.revision)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{base.name}: its tokenizer cannot be read ({reason})") from error
+        raise InputError(
+            f"{base.name}: its tokenizer cannot be read ({describe(error)})"
+        ) from error
     if not tokenizer.is_fast:
         raise InputError(
             f"{base.name}: its tokenizer has no offsets of word pieces. Choose an encoder with a "
@@ -80,8 +82,9 @@ def load_encoder(base: Base, tags: list[str]) -> PreTrainedModel:
             ignore_mismatched_sizes=True,  # the head of an encoder with other tags
         )
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{base.name}: cannot be loaded as an encoder ({reason})") from error
+        raise InputError(
+            f"{base.name}: cannot be loaded as an encoder ({describe(error)})"
+        ) from error
 
 
 def train(

@@ -15,6 +15,7 @@ import ner.model.exaone  # noqa: F401 -- registers the model type
 from ner.cli import InputError
 from ner.model.hub import Base
 from ner.model.process import get_process
+from ner.model.remote_code import describe
 
 
 def load_config(base: Base, local_files_only: bool = False) -> PreTrainedConfig:
@@ -26,7 +27,7 @@ def load_config(base: Base, local_files_only: bool = False) -> PreTrainedConfig:
     except (ValueError, KeyError) as error:
         raise InputError(
             f"{base.name}: Transformers cannot read its configuration without running code from "
-            f"its repository, which this project never does ({str(error).splitlines()[0]})"
+            f"its repository, which this project never does ({describe(error)})"
         ) from error
 
 

@@ -10,6 +10,7 @@ from transformers import (
 from ner.cli import InputError
 from ner.model.hub import Base
 from ner.model.names import is_exaone
+from ner.model.remote_code import describe
 
 
 def load_tokenizer(base: Base, local_files_only: bool = False) -> PreTrainedTokenizerBase:
@@ -25,8 +26,9 @@ def load_tokenizer(base: Base, local_files_only: bool = False) -> PreTrainedToke
             base.name, revision=base.revision, local_files_only=local_files_only
         )
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{base.name}: its tokenizer cannot be read ({reason})") from error
+        raise InputError(
+            f"{base.name}: its tokenizer cannot be read ({describe(error)})"
+        ) from error
     if tokenizer.chat_template is None:
         raise InputError(f"{base.name} has no chat template. Choose an instruct model")
     if tokenizer.pad_token is None:

@@ -13,6 +13,7 @@ from ner.model.device import find_projections
 from ner.model.exaone import ExaoneConfig
 from ner.model.hub import Base
 from ner.model.loading import load_config, load_model, unpack_model
+from ner.model.tokenizer import load_tokenizer
 from tests.helpers import LARGER, ROOT
 from tests.stand_in import write_stand_in
 
@@ -56,14 +57,17 @@ def test_unpacked_model_computes_the_same(tmp_path):
     assert (logits - expected).norm() < 0.02 * expected.norm()
 
 
-def test_model_that_needs_remote_code_is_refused(tmp_path):
-    config = {
-        "model_type": "unheard_of",
-        "auto_map": {"AutoConfig": "configuration_exaone.ExaoneConfig"},
-    }
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="which this project never does"):
-        load_config(Base(str(tmp_path)))
+@pytest.mark.parametrize("load", [load_config, load_tokenizer])
+def test_model_that_needs_remote_code_is_refused(load, tmp_path, monkeypatch):
+    """Not even someone at a terminal is asked. Its code would raise another error."""
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    (tmp_path / "code.py").write_text("raise SystemExit")
+    auto_map = {"AutoConfig": "code.Config", "AutoTokenizer": ["code.Tokenizer", None]}
+    config = json.dumps({"model_type": "unheard_of", "auto_map": auto_map})
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text(config)
+    with pytest.raises(InputError, match=r"cannot .*read.* custom code"):
+        load(Base(str(tmp_path)))
 
 
 LOAD = """
