@@ -21,6 +21,8 @@ from pathlib import Path
 from tests.helpers import ROOT
 from tests.loopback_hub import LoopbackHub
 
+SECONDS_TO_FINISH = 600
+
 
 class HubClient:
     """Runs scripts as clients of `hub` with their cache in `home`. Imports `modules` once."""
@@ -75,6 +77,8 @@ def serve() -> None:
     for line in sys.stdin:
         process = context.Process(target=run_script, args=json.loads(line))
         process.start()
+        process.join(SECONDS_TO_FINISH)
+        process.kill()  # if it does not end
         process.join()
         print(process.exitcode, flush=True)
 

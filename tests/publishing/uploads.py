@@ -10,13 +10,19 @@ import time
 
 import upload_hub
 
-waits = []
-time.sleep = waits.append
-for token, *arguments in json.loads(sys.argv[1]):
-    waits.clear()
-    os.environ["HF_TOKEN"], code = token, 0
+
+def run_upload(token: str, *arguments: str) -> int | str:
+    """Returns the exit code, or the message that the script ends with."""
+    os.environ["HF_TOKEN"] = token
     try:
-        upload_hub.run_script(lambda: upload_hub.main(arguments))  # noqa: B023 -- runs at once
+        upload_hub.run_script(lambda: upload_hub.main(list(arguments)))
     except SystemExit as stop:
-        code = stop.code
-    print("ENDED", json.dumps([code, waits]), flush=True)
+        return stop.code
+    return 0
+
+
+if __name__ == "__main__":
+    for command in json.loads(sys.argv[1]):
+        waits: list[float] = []
+        time.sleep = waits.append
+        print("ENDED", json.dumps([run_upload(*command), waits]), flush=True)
