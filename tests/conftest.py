@@ -1,9 +1,11 @@
 """Fixtures that all tests share, on a machine with neither a login nor a network."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.helpers import KLUE_COPY, ROOT, SAMPLE, train_until_memorized
 
@@ -14,13 +16,34 @@ os.environ.pop("HF_TOKEN", None)
 
 
 @pytest.fixture(scope="session")
-def stand_in(tmp_path_factory) -> Path:
+def write_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Write a folder that all processes of this run share, and return it. Change nothing there.
+
+    The first process that asks for it writes it, and the others wait.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def write_once(name: str, write: Callable[[Path], object]) -> Path:
+        folder, complete = root / name, root / f"{name}.complete"
+        with FileLock(root / f"{name}.lock"):
+            if not complete.exists():
+                folder.mkdir()
+                write(folder)
+                complete.touch()
+        return folder
+
+    return write_once
+
+
+@pytest.fixture(scope="session")
+def stand_in(write_once) -> Path:
     """The tiny random EXAONE."""
     from tests.stand_in import write_stand_in
 
-    folder = tmp_path_factory.mktemp("model") / "EXAONE-stand-in"
-    write_stand_in(folder)
-    return folder
+    name = "EXAONE-stand-in"
+    return write_once("model", lambda folder: write_stand_in(folder / name)) / name
 
 
 @pytest.fixture(scope="session")
@@ -33,32 +56,41 @@ def bert(tmp_path_factory) -> Path:
     return folder
 
 
+def write_chats(folder: Path, **settings: str) -> Path:
+    """Write the training chats of 24 sentences of the sample corpus."""
+    import data_processing
+
+    data_processing.preprocessing_data(
+        str(SAMPLE), folder / "train.jsonl", num_samples=24, **settings
+    )
+    return folder / "train.jsonl"
+
+
 @pytest.fixture(scope="session")
-def chats_file(tmp_path_factory) -> Path:
+def chats_file(write_once) -> Path:
     """The training chats of 24 sentences of the sample corpus."""
-    import data_processing
-
-    path = tmp_path_factory.mktemp("data") / "train.jsonl"
-    data_processing.preprocessing_data(str(SAMPLE), path, num_samples=24)
-    return path
+    return write_once("data", write_chats) / "train.jsonl"
 
 
 @pytest.fixture(scope="session")
-def adapter(stand_in, chats_file, tmp_path_factory) -> Path:
+def adapter(stand_in, chats_file, write_once) -> Path:
     """An adapter that train.py trained in 4-bit until it memorized those sentences."""
-    folder = tmp_path_factory.mktemp("trained") / "EXAONE-adapter"
-    return train_until_memorized(stand_in, chats_file, folder)
+
+    def write(folder: Path) -> None:
+        train_until_memorized(stand_in, chats_file, folder / "EXAONE-adapter")
+
+    return write_once("trained", write) / "EXAONE-adapter"
 
 
 @pytest.fixture(scope="session")
-def marked_adapter(stand_in, tmp_path_factory) -> Path:
+def marked_adapter(stand_in, write_once) -> Path:
     """An adapter that has memorized the marked answers to 24 sentences, `train.jsonl` beside it."""
-    import data_processing
 
-    folder = tmp_path_factory.mktemp("marked")
-    chats = folder / "train.jsonl"
-    data_processing.preprocessing_data(str(SAMPLE), chats, num_samples=24, answer="marked")
-    return train_until_memorized(stand_in, chats, folder / "adapter")
+    def write(folder: Path) -> None:
+        chats = write_chats(folder, answer="marked")
+        train_until_memorized(stand_in, chats, folder / "adapter")
+
+    return write_once("marked", write) / "adapter"
 
 
 @pytest.fixture(scope="session")

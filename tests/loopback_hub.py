@@ -291,10 +291,10 @@ class Handler(BaseHTTPRequestHandler):
         """Prints nothing. The requests are in `LoopbackHub.requests`."""
 
 
-def add_base(hub: LoopbackHub, folder: Path) -> None:
-    """Add a model's folder as alice's private repository `EXAONE-base`."""
+def add_base(hub: LoopbackHub, folder: Path, repo_id: str = "alice/EXAONE-base") -> None:
+    """Add a model's folder as a private repository."""
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    hub.add_repo("alice/EXAONE-base", files, private=True)
+    hub.add_repo(repo_id, files, private=True)
 
 
 def run_python(

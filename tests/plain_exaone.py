@@ -4,10 +4,10 @@ Written from the model's configuration and the published descriptions: RMSNorm (
 2019), rotary embeddings (Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU
 (Shazeer 2020). It has no scaled rotary embeddings.
 
-    python tests/plain_exaone.py BASE_FOLDER ADAPTER_FOLDER TOKENS.json LOGITS.safetensors
+    python tests/plain_exaone.py BASE_FOLDER TOKENS.json ADAPTER_FOLDER ...
 
-writes the logits of base and adapter, in float32. It imports neither Transformers' EXAONE nor this
-project.
+writes the logits of the base with each adapter, in float32, to ADAPTER_FOLDER.logits. It imports
+neither Transformers' EXAONE nor this project.
 """
 
 import json
@@ -125,14 +125,16 @@ def load_base(folder: Path) -> PlainExaone:
     return model
 
 
-def main(base: Path, adapter: Path, tokens: Path, logits: Path) -> None:
+def main(base: Path, tokens: Path, *adapters: Path) -> None:
     from peft import PeftModel
 
-    model = PeftModel.from_pretrained(load_base(base), adapter).eval()
-    assert not {"ner", "data_processing"} & sys.modules.keys()
     input_ids = torch.tensor(json.loads(tokens.read_text()))
-    with torch.inference_mode():
-        save_file({"logits": model.base_model.model(input_ids)}, logits)
+    for adapter in adapters:
+        model = PeftModel.from_pretrained(load_base(base), adapter).eval()
+        with torch.inference_mode():
+            logits = model.base_model.model(input_ids)
+        save_file({"logits": logits}, adapter.with_suffix(".logits"))
+    assert not {"ner", "data_processing"} & sys.modules.keys()
 
 
 if __name__ == "__main__":

@@ -97,12 +97,13 @@ def test_other_settings_need_another_folder(finished):
 
 
 def test_all_steps_on_a_small_model(stand_in, tmp_path, monkeypatch, capsys):
-    """Two steps of training, one sentence. The same command then has nothing left to do."""
+    """Two steps of training, one short answer. The same command then has nothing left to do."""
     steps = []
 
     def run(script: str, *arguments: object) -> None:
         steps.append(script)
-        run_here(script, *arguments)
+        limit = ["--max_new_tokens", "16"] if script == "evaluate_hub.py" else []
+        run_here(script, *arguments, *limit)
 
     monkeypatch.setattr(runs, "run_step", run)
     flags = [

@@ -43,6 +43,7 @@ def run_here(step: str, argv: list[str]) -> dict:
 
 def test_all_parts(flags, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu_run, "SMALL", TINY)
+    monkeypatch.setattr(gpu_run, "TEXTS", 48)
     monkeypatch.setattr(gpu, "run_apart", run_here)
     gpu.main(flags)
     record = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))

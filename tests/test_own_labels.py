@@ -17,7 +17,7 @@ def test_all_four_scripts(stand_in, tmp_path, capsys):
     data_processing.main(
         ["--dataset", str(SHOP), "--output", str(chats), "--answer", "marked", "--num_samples", "8"]
     )
-    train_until_memorized(stand_in, chats, adapter, "--max_steps", "60")
+    train_until_memorized(stand_in, chats, adapter, "--max_steps", "40")
     task = read_adapter_task(adapter)
     assert (list(task.labels), task.kind) == (LABELS, "marked")
     assert "상품(사고파는 물건의 종류나 이름), 브랜드(" in task.system_prompt

@@ -9,32 +9,41 @@ import pytest
 from huggingface_hub import ModelCard
 
 from tests.helpers import ROOT, SAMPLE
+from tests.hub_client import HubClient
 from tests.loopback_hub import TOKENS, LoopbackHub, add_base, run_python
 from tests.publishing.helpers import PUBLISHED_FILES, change_json
 
 SENTENCE = "손흥민은 춘천에서 태어났다."
+MOVING_BASE = "alice/EXAONE-moving"
 THRESHOLD = 1e-05  # below every confidence of the adapter
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hub(stand_in):
     with LoopbackHub(TOKENS) as hub:
         add_base(hub, stand_in)
+        add_base(hub, stand_in, MOVING_BASE)
         yield hub
 
 
-def run_script(hub, folder, name, *arguments, **environment):
+@pytest.fixture(scope="module")
+def client(hub, tmp_path_factory):
+    modules = ["ner.evaluation.recognizer", "ner.training.faults", "ner.training.validation"]
+    with HubClient(hub, tmp_path_factory.mktemp("home"), *modules) as client:
+        yield client
+
+
+def run_script(client, folder, script, *arguments):
     """Run a script as alice, successfully."""
-    script = ROOT / f"{name}.py"
-    done = run_python(hub, folder, "hf_alice", script, *arguments, **environment)
+    done = client.run("hf_alice", folder, script, *arguments)
     assert done.returncode == 0, done.stderr
     return done
 
 
-def evaluate(hub, tmp_path, adapter: str | Path, output_dir: str) -> dict:
+def evaluate(client, tmp_path, adapter: str | Path, output_dir: str) -> dict:
     data = ["--dataset", SAMPLE, "--split", "train", "--num_samples", "24"]
     output = ["--output_dir", output_dir, "--min_confidence", "saved"]
-    done = run_script(hub, tmp_path, "evaluate_hub", "--adapter", adapter, *data, *output)
+    done = run_script(client, tmp_path, "evaluate_hub.py", "--adapter", adapter, *data, *output)
     assert f"threshold {THRESHOLD}, saved with the adapter" in done.stdout
     return json.loads((tmp_path / output_dir / "metrics.json").read_text())
 
@@ -43,7 +52,7 @@ def read_code(card: ModelCard) -> str:
     return card.content.split("```python\n")[1].split("```")[0]
 
 
-def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, stand_in, chats_file):
+def test_adapter_goes_to_the_hub_and_works_from_there(hub, client, tmp_path, adapter, chats_file):
     """Evaluate an adapter, publish it with its scores, delete it here, evaluate it from the hub.
 
     Then run the code on the card, and train the adapter further.
@@ -51,10 +60,10 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
     local = tmp_path / "EXAONE-adapter"
     shutil.copytree(adapter, local)
     change_json(local / "training.json", min_confidence=THRESHOLD)
-    before = evaluate(hub, tmp_path, local, "before")
+    before = evaluate(client, tmp_path, local, "before")
     names = ["--adapter", local, "--base_model", "alice/EXAONE-base", "--tag", "v1"]
     metrics = ["--metrics", tmp_path / "before" / "metrics.json"]
-    uploaded = run_script(hub, tmp_path, "upload_hub", *names, *metrics)
+    uploaded = run_script(client, tmp_path, "upload_hub.py", *names, *metrics)
     assert f"uploaded: {hub.url}/alice/EXAONE-adapter at " in uploaded.stdout
     assert "tag v1" in uploaded.stdout
     repo = hub.repos["alice/EXAONE-adapter"]
@@ -63,7 +72,7 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
     assert repo["files"].keys() - {".gitattributes"} == set(PUBLISHED_FILES)
     shutil.rmtree(local)
 
-    after = evaluate(hub, tmp_path, "EXAONE-adapter", "after")
+    after = evaluate(client, tmp_path, "EXAONE-adapter", "after")
     assert after["settings"]["adapter_sha256"] == before["settings"]["adapter_sha256"]
     assert {**after, "settings": None} == {**before, "settings": None}
     assert after["min_confidence"] == THRESHOLD
@@ -82,7 +91,7 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
     assert max(map(len, code.splitlines())) <= 100
     _, sentence, answer = json.loads(chats_file.read_text().splitlines()[0])["messages"]
     code = code.replace(SENTENCE, sentence["content"])
-    done = run_python(hub, tmp_path, "hf_alice", "-c", code)
+    done = run_python(hub, tmp_path, "hf_alice", "-c", code, HF_HOME=str(client.home))
     assert done.returncode == 0, done.stderr
     [tagged] = ast.literal_eval(done.stdout.splitlines()[-1])
     assert tagged["text"] == sentence["content"]
@@ -94,7 +103,7 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
     further = tmp_path / "EXAONE-further"
     training = ["--data", chats_file, "--max_steps", "1", "--learning_rate", "0"]
     output = ["--output_dir", further]
-    run_script(hub, tmp_path, "train", "--adapter", "EXAONE-adapter@v1", *training, *output)
+    run_script(client, tmp_path, "train.py", "--adapter", "EXAONE-adapter@v1", *training, *output)
     weights = (further / "adapter_model.safetensors").read_bytes()
     assert weights == (adapter / "adapter_model.safetensors").read_bytes()
     assert json.loads((further / "training.json").read_text())["base"] == {
@@ -102,7 +111,8 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
         "revision": hub.repos["alice/EXAONE-base"]["branches"]["main"],
     }
 
-    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    paths = [path for folder in (tmp_path, client.home) for path in folder.rglob("*")]
+    written = [path.read_bytes() for path in paths if path.is_file()]
     assert len(written) > 20
     assert not [
         content for content in [*written, *repo["files"].values()] if b"hf_alice" in content
@@ -110,34 +120,37 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, tmp_path, adapter, st
 
 
 def test_base_of_the_hub_serves_offline_afterwards_and_stays_at_its_commit(
-    hub, tmp_path, stand_in, chats_file
+    hub, client, tmp_path, chats_file
 ):
     """Train online, then add a commit to the branch.
 
     Resume and evaluate without a network, from the cache and the same commit.
     """
-    commit = hub.repos["alice/EXAONE-base"]["commits"][-1]["oid"]
+    commit = hub.repos[MOVING_BASE]["commits"][-1]["oid"]
     folder = tmp_path / "EXAONE-adapter"
     train = [
-        *("--model", "alice/EXAONE-base", "--data", chats_file, "--output_dir", "EXAONE-adapter"),
+        *("--model", MOVING_BASE, "--data", chats_file, "--output_dir", "EXAONE-adapter"),
         *("--max_steps", "4", "--save_steps", "2"),
         *("--batch_size", "4", "--gradient_accumulation", "1"),
     ]
-    run_script(hub, tmp_path, "train", *train)
+    run_script(client, tmp_path, "train.py", *train)
     # Checkpoints ask the hub for nothing. PEFT would ask for the branch's configuration.
-    assert not [path for _, path, _ in hub.requests if "/resolve/main/" in path]
+    assert not [path for _, path, _ in hub.requests if f"{MOVING_BASE}/resolve/main/" in path]
     weights = (folder / "adapter_model.safetensors").read_bytes()
     assert json.loads((folder / "adapter_config.json").read_text())["revision"] == commit
 
-    hub.commit("alice/EXAONE-base", {"config.json": b"{}"})
-    run_script(hub, tmp_path, "train", *train, "--resume")
+    hub.commit(MOVING_BASE, {"config.json": b"{}"})
+    run_script(client, tmp_path, "train.py", *train, "--resume")
     assert (folder / "adapter_model.safetensors").read_bytes() == weights
     before = len(hub.requests)
     evaluation = [
         *("--adapter", "EXAONE-adapter", "--dataset", SAMPLE),
         *("--num_samples", "4", "--max_new_tokens", "8"),
     ]
-    run_script(hub, tmp_path, "evaluate_hub", *evaluation, HF_HUB_OFFLINE="1")
+    command = [ROOT / "evaluate_hub.py", *evaluation]
+    offline = {"HF_HOME": str(client.home), "HF_HUB_OFFLINE": "1"}
+    done = run_python(hub, tmp_path, "hf_alice", *command, **offline)
+    assert done.returncode == 0, done.stderr
     with (tmp_path / "evaluation" / "predictions.jsonl").open() as predictions:
         assert json.loads(predictions.readline())["settings"]["revision"] == commit
     assert len(hub.requests) == before

@@ -69,6 +69,7 @@ def test_all_four_scripts(successor, chats_file, tmp_path, capsys):
         [
             *("--adapter", str(adapter), "--dataset", str(SAMPLE), "--split", "train"),
             *("--num_samples", "4", "--output_dir", str(tmp_path / "evaluation")),
+            *("--max_new_tokens", "16"),
         ]
     )
     metrics = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())

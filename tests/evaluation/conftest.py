@@ -7,21 +7,23 @@ import pytest
 from tests.evaluation.runs import ALL
 
 
-def evaluate_all(adapter: Path, folder: Path, *flags: str) -> Path:
-    """Evaluate an adapter on all 48 sentences. Returns the folder."""
+def evaluate_all(adapter: Path, folder: Path, *flags: str) -> None:
+    """Evaluate an adapter on all 48 sentences."""
     import evaluate_hub
 
     evaluate_hub.main(["--adapter", str(adapter), *ALL, *flags, "--output_dir", str(folder)])
-    return folder
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(adapter, tmp_path_factory) -> Path:
+def uninterrupted(adapter, write_once) -> Path:
     """The folder of an uninterrupted evaluation."""
-    return evaluate_all(adapter, tmp_path_factory.mktemp("uninterrupted"))
+    return write_once("uninterrupted", lambda folder: evaluate_all(adapter, folder))
 
 
 @pytest.fixture(scope="session")
-def uninterrupted_marked(marked_adapter, tmp_path_factory) -> Path:
+def uninterrupted_marked(marked_adapter, write_once) -> Path:
     """The folder of an uninterrupted evaluation of marked answers, without drafts."""
-    return evaluate_all(marked_adapter, tmp_path_factory.mktemp("uninterrupted"), "--draft", "0")
+    return write_once(
+        "uninterrupted-marked",
+        lambda folder: evaluate_all(marked_adapter, folder, "--draft", "0"),
+    )

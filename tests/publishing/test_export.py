@@ -29,20 +29,27 @@ from tests.stand_in import write_stand_in
 from tests.test_successors import LLAMA3
 
 INPUT_IDS = torch.arange(40).reshape(2, 20) * 37 % 1500
-# Runs without this project. Saves the logits of the ids in a file.
-LOAD = """
-import sys, torch
-from transformers import AutoModelForCausalLM
+# Runs without this project. Reads lines of JSON: a checkpoint's folder and a sentence. Saves the
+# logits of `ids.pt` beside the folder, and prints the model's class and the ids of the chat.
+READ = """
+import json, sys, torch
+from pathlib import Path
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-folder, ids, logits = sys.argv[1:]
-model, info = AutoModelForCausalLM.from_pretrained(
-    folder, dtype=torch.float32, output_loading_info=True
-)
-assert not any(info.values()), info
-assert "ner" not in sys.modules
-with torch.inference_mode():
-    torch.save(model.eval()(torch.load(ids)).logits, logits)
-print(type(model).__name__)
+for line in sys.stdin:
+    folder, sentence = json.loads(line)
+    model, info = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(info.values()), info
+    with torch.inference_mode():
+        logits = model.eval()(torch.load(Path(folder).with_name("ids.pt"))).logits
+    torch.save(logits, Path(folder).with_name("logits.pt"))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    chat = [{"role": "user", "content": sentence}]
+    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]
+    assert "ner" not in sys.modules
+    print(json.dumps([type(model).__name__, ids]), flush=True)
 """
 
 
@@ -55,22 +62,29 @@ def write_export(
     return folder
 
 
-def run_alone(program: str, folder: Path, *arguments: object) -> str:
-    """Run a program in a folder where nothing of this project can be imported."""
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A process in a folder where nothing of this project can be imported."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    with subprocess.Popen(
+        [sys.executable, "-c", READ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path_factory.mktemp("alone"),
+        env=environment,
+    ) as process:
+        yield process
+        process.stdin.close()
 
 
-def compute_logits_alone(checkpoint: Path, tmp_path: Path) -> tuple[str, torch.Tensor]:
-    """The class of the model in a checkpoint, and its logits in float32."""
-    torch.save(INPUT_IDS, tmp_path / "ids.pt")
-    name = run_alone(LOAD, tmp_path, checkpoint, tmp_path / "ids.pt", tmp_path / "logits.pt")
-    return name.splitlines()[-1], torch.load(tmp_path / "logits.pt")
+def read_alone(reader, checkpoint: Path, sentence: str = "봄") -> tuple[str, torch.Tensor, list]:
+    """A model's class, its logits in float32 and the ids of a chat, by Transformers alone."""
+    torch.save(INPUT_IDS, checkpoint.with_name("ids.pt"))
+    reader.stdin.write(json.dumps([str(checkpoint), sentence]) + "\n")
+    reader.stdin.flush()
+    name, ids = json.loads(reader.stdout.readline())
+    return name, torch.load(checkpoint.with_name("logits.pt")), ids
 
 
 def load_unmerged(base: Path, adapter: Path, nf4: bool) -> PreTrainedModel:
@@ -85,9 +99,9 @@ def load_unmerged(base: Path, adapter: Path, nf4: bool) -> PreTrainedModel:
 
 
 @pytest.mark.parametrize("nf4", [True, False])
-def test_merged_model_answers_as_the_unmerged_one(stand_in, adapter, tmp_path, nf4):
+def test_merged_model_answers_as_the_unmerged_one(stand_in, adapter, reader, tmp_path, nf4):
     checkpoint = write_export(stand_in, adapter, tmp_path / "EXAONE-a", nf4, torch.float32)
-    name, logits = compute_logits_alone(checkpoint, tmp_path)
+    name, logits, _ = read_alone(reader, checkpoint)
     with torch.inference_mode():
         expected = load_unmerged(stand_in, adapter, nf4)(INPUT_IDS).logits
         base_logits = load_model(Base(str(stand_in)), "float32")(INPUT_IDS).logits
@@ -108,13 +122,13 @@ def test_merged_model_answers_as_the_unmerged_one(stand_in, adapter, tmp_path, n
         (Gemma3TextConfig, {"head_dim": 64}, "Gemma3ForCausalLM"),
     ],
 )
-def test_other_bases(tmp_path, config_class, fields, expected):
+def test_other_bases(reader, tmp_path, config_class, fields, expected):
     """EXAONE 3.5 keeps its tied embeddings and its rotary scaling. Others keep their type."""
     base = tmp_path / "EXAONE-base"
     write_stand_in(base, config_class, **fields)
     adapter = write_random_adapter(base, tmp_path / "adapter")
     checkpoint = write_export(base, adapter, tmp_path / "EXAONE-a", True, torch.float32)
-    name, logits = compute_logits_alone(checkpoint, tmp_path)
+    name, logits, _ = read_alone(reader, checkpoint)
     with torch.inference_mode():
         unmerged = load_unmerged(base, adapter, True)(INPUT_IDS).logits
     assert name == expected
@@ -160,24 +174,14 @@ def test_configuration_is_llamas(stand_in, adapter, tmp_path):
     assert (checkpoint / "LICENSE").read_text() == "theirs"
 
 
-TOKENIZE = """
-import json, sys
-from transformers import AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-chat = [{"role": "user", "content": sys.argv[2]}]
-print(json.dumps(tokenizer.apply_chat_template(chat, add_generation_prompt=True)["input_ids"]))
-"""
-
-
-def test_tokenizer_is_read_as_the_projects_own(stand_in, adapter, recognizer, tmp_path):
+def test_tokenizer_is_read_as_the_projects_own(stand_in, adapter, recognizer, reader, tmp_path):
     """With its normalizer, which joins the parts of a syllable, under Transformers' own loader."""
     checkpoint = write_export(stand_in, adapter, tmp_path / "EXAONE-a", True)
     sentence = "\u1109\u1169\u11ab흥민은  춘천에서\n태어났다."
-    printed = run_alone(TOKENIZE, tmp_path, checkpoint, sentence)
+    _, _, ids = read_alone(reader, checkpoint, sentence)
     chat = [{"role": "user", "content": sentence}]
     expected = recognizer.tokenizer.apply_chat_template(chat, add_generation_prompt=True)
-    assert json.loads(printed.splitlines()[-1]) == expected["input_ids"]
+    assert ids == expected["input_ids"]
     config = json.loads((checkpoint / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
 

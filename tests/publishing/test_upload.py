@@ -7,32 +7,29 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import ROOT
+from tests.hub_client import HubClient
 from tests.loopback_hub import TOKENS, LoopbackHub, add_base, run_python
 
-UPLOADS = """
-import json, os, sys, time
-import upload_hub
 
-waits = []
-time.sleep = waits.append
-for token, *arguments in json.loads(sys.argv[1]):
-    waits.clear()
-    os.environ["HF_TOKEN"], code = token, 0
-    try:
-        upload_hub.run_script(lambda: upload_hub.main(arguments))
-    except SystemExit as stop:
-        code = stop.code
-    print("ENDED", json.dumps([code, waits]), flush=True)
-"""
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    modules = ["ner.publishing.card", "ner.publishing.contents"]
+    with (
+        LoopbackHub(TOKENS) as hub,
+        HubClient(hub, tmp_path_factory.mktemp("home"), *modules) as client,
+    ):
+        yield client
 
 
 @pytest.fixture
-def hub():
-    with LoopbackHub(TOKENS) as hub:
-        yield hub
+def hub(client):
+    """A hub without repositories."""
+    client.hub.repos.clear()
+    client.hub.requests.clear()
+    return client.hub
 
 
-def upload(hub, tmp_path, *cases) -> list[tuple[int | str, list[float]]]:
+def upload(client, tmp_path, *cases) -> list[tuple[int | str, list[float]]]:
     """Run upload_hub.py for each (token, folder, *arguments), one after the other.
 
     Returns the exit code of each run and the seconds that it waited between tries.
@@ -41,10 +38,10 @@ def upload(hub, tmp_path, *cases) -> list[tuple[int | str, list[float]]]:
     for token, folder, *arguments in cases:
         names = ["--adapter", str(folder), "--base_model", "alice/EXAONE-base"]
         commands.append([token, *names, *arguments])
-    done = run_python(hub, tmp_path, None, "-c", UPLOADS, json.dumps(commands))
+    done = client.run("", tmp_path, "tests/publishing/uploads.py", json.dumps(commands))
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
-    assert not [token for token in hub.tokens if token in done.stdout + done.stderr]
+    assert not [token for token in client.hub.tokens if token in done.stdout + done.stderr]
     lines = [line for line in done.stdout.splitlines() if line.startswith("ENDED ")]
     return [json.loads(line.removeprefix("ENDED ")) for line in lines]
 
@@ -86,7 +83,7 @@ FAULTS = {
 }
 
 
-def test_every_fault_is_retried_or_reported(hub, tmp_path, adapter, stand_in):
+def test_every_fault_is_retried_or_reported(hub, client, tmp_path, adapter, stand_in):
     """Each fault happens in its own repository.
 
     Running the same command again always finishes and never sends a large file twice.
@@ -98,7 +95,7 @@ def test_every_fault_is_retried_or_reported(hub, tmp_path, adapter, stand_in):
     cases = [
         ("hf_alice", adapter, *release, "--repo_id", f"alice/EXAONE-{name}") for name in FAULTS
     ]
-    ends = upload(hub, tmp_path, *cases, *cases)
+    ends = upload(client, tmp_path, *cases, *cases)
     first, second = ends[: len(FAULTS)], ends[len(FAULTS) :]
     waits = {}
     for name, (code, seconds) in zip(FAULTS, first, strict=True):
@@ -133,14 +130,14 @@ def check_repository(hub, repo_id: str) -> None:
 
 
 def test_release_does_not_move_and_a_repository_stays_as_public_as_it_is(
-    hub, tmp_path, adapter, stand_in
+    hub, client, tmp_path, adapter, stand_in
 ):
     add_base(hub, stand_in)
     other = tmp_path / "other"
     shutil.copytree(adapter, other)
     (other / "chat_template.jinja").write_text("{{ 'another' }}")
     public, moved, private = upload(
-        hub,
+        client,
         tmp_path,
         ("hf_alice", adapter, "--repo_id", "alice/EXAONE-a", "--public", "--tag", "v1"),
         ("hf_alice", other, "--repo_id", "alice/EXAONE-a", "--tag", "v1"),
@@ -164,7 +161,7 @@ def copy_with_base(adapter: Path, folder: Path, base: str) -> Path:
     return folder
 
 
-def test_upload_without_permission_or_without_the_base(hub, tmp_path, adapter):
+def test_upload_without_permission_or_without_the_base(hub, client, tmp_path, adapter):
     hub.add_repo("alice/EXAONE-theirs", private=True)
     hub.add_repo("alice/EXAONE-open")
     hub.add_repo("alice/EXAONE-bare", {"config.json": b'{"model_type": "exaone"}'})
@@ -193,7 +190,7 @@ def test_upload_without_permission_or_without_the_base(hub, tmp_path, adapter):
             "alice/EXAONE-unknown: no such folder, and no such repository that this login can see"
         ),
     }
-    ends = upload(hub, tmp_path, *cases)
+    ends = upload(client, tmp_path, *cases)
     for message, (code, _) in zip(cases.values(), ends, strict=True):
         assert code.startswith(f"error: {message}"), code
     assert [waits for _, waits in ends] == [[]] * 6 + [[1], []]

@@ -18,11 +18,12 @@ def trainer(stand_in, chats_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def six_steps(stand_in, chats_file, tmp_path_factory) -> Path:
+def six_steps(stand_in, chats_file, write_once) -> Path:
     """The folder of an undisturbed run of six steps, with its last two checkpoints."""
-    folder = tmp_path_factory.mktemp("six-steps")
-    train.main(build_command(stand_in, chats_file, folder, *SAVE_EVERY_STEP))
-    return folder
+    return write_once(
+        "six-steps",
+        lambda folder: train.main(build_command(stand_in, chats_file, folder, *SAVE_EVERY_STEP)),
+    )
 
 
 @pytest.fixture(scope="module")

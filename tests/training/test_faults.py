@@ -18,7 +18,8 @@ from ner.training.checkpoint_hashes import HashCheckpoint
 from ner.training.checkpoints import count_steps, is_complete, list_checkpoints
 from ner.training.faults import advise_on_memory, explain_failures, is_disk_full
 from ner.training.trainer import ChatTrainer
-from tests.training.faulty_run import fill_disk, finish, inject_fault, limit_files, start_run
+from tests.forks import finish
+from tests.training.faulty_run import fill_disk, inject_fault, limit_files, start_run
 from tests.training.helpers import SAVE_EVERY_STEP, WEIGHTS, build_command, make_settings
 
 
