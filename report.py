@@ -2,13 +2,14 @@
 
 Reads predictions files that evaluate_hub.py or a benchmark wrote: a line of settings, then one line
 per sentence with its gold tags and the model's raw answer. `ner.text.conversion.tag_answer` reads
-the answers again, so a change to it shows in the scores. A system that tags the sentences itself
-has its tags in the place of answers.
+the answers again, so a change to it shows in the scores. The file of a system that tags the
+sentences itself has tags instead of answers.
 
 Prints seqeval's table, all scores with their intervals and the error budget of the first file.
 Writes `metrics.json` and `report.html` beside it, and `comparison.json` with --compare. Several
 files are also compared with the first one: `systems.json` has the figures, `systems.md` a table and
-`systems.svg` a picture.
+`systems.svg` a picture. With --compare, a difference is the first score minus the other. With
+several files, it is the other minus the first.
 
     python report.py predictions.jsonl
     python report.py predictions.jsonl --compare others.jsonl    which one is better, and where
@@ -50,8 +51,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=probability,
         default=0.0,
         metavar="P",
-        help="leave out names of which the model is less sure, a probability; not in the file to "
-        "compare with (default: 0, all names count)",
+        help="leave out names below this confidence, but not in the file of --compare (default: 0, "
+        "all names count)",
     )
     args = parser.parse_args(argv)
     if len(args.predictions) > 1 and (args.compare or args.min_confidence):

@@ -55,9 +55,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="RATE",
         help="peaks, a curve each (default: 2e-4 5e-4 1e-3)",
     )
-    flag("--seeds", type=int, nargs="+", default=[42], metavar="N", help="seeds of the curves")
+    flag(
+        "--seeds",
+        type=int,
+        nargs="+",
+        default=[42],
+        metavar="N",
+        help="seeds of the curves (default: 42)",
+    )
     flag("--epochs", type=positive_int, default=4, metavar="N", help="of each run")
-    flag("--checkpoints", type=positive_int, default=2, metavar="N", help="per epoch")
+    flag("--checkpoints", type=positive_int, default=2, metavar="N", help="scores per epoch")
     flag(
         "--rows",
         choices=CONDITIONS,
@@ -78,7 +85,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--train",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="train and evaluate, or only write the files from the checkpoints and answers so far",
+        help="train and evaluate, the default, or only write the files from the checkpoints and "
+        "answers so far",
     )
     return parser.parse_args(argv)
 

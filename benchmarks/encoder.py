@@ -47,7 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     training = tagger_run.add_tagger_flags(parser, epochs=3, learning_rate=5e-5)
     training.add_argument(
-        "--max_length", type=positive_int, default=512, metavar="N", help="pieces of a sentence"
+        "--max_length", type=positive_int, default=512, metavar="N", help="most word pieces"
     )
     return parser.parse_args(argv)
 

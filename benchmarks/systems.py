@@ -2,8 +2,8 @@
 
 Trains each on the training split, tags a sample of the validation split, and compares all in one
 table. Runs data_processing.py, train.py, evaluate_hub.py, benchmarks.encoder, benchmarks.bilstm_crf
-and report.py. The table and the picture are in --work_dir/ours/evaluation. Complete steps are
-skipped. After an interruption, the same command continues.
+and report.py. DIR/ours/evaluation has the table, `systems.md`, and the picture, `systems.svg`.
+Complete steps are skipped. After an interruption, the same command continues.
 
     python -m benchmarks.systems --model MODEL --dataset PATH --work_dir DIR
     python -m benchmarks.systems --model MODEL --dataset PATH --work_dir DIR --without encoder \\
@@ -29,7 +29,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     runs.add_run_flags(parser)
     add_corpus_flags(parser)
     parser.add_argument(
-        "--encoder", default="klue/bert-base", metavar="ID_OR_FOLDER", help="to fine-tune"
+        "--encoder",
+        default="klue/bert-base",
+        metavar="ID_OR_FOLDER",
+        help="pretrained encoder to fine-tune",
     )
     parser.add_argument(
         "--answer", choices=["marked", "json"], default="marked", help="kind of our answers"
@@ -38,14 +41,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--num_samples", type=positive_int, default=100, metavar="N", help="sentences to score"
     )
     parser.add_argument(
-        "--without", choices=TAGGERS, nargs="+", default=[], help="systems to leave out"
+        "--without",
+        choices=TAGGERS,
+        nargs="+",
+        default=[],
+        help="systems to leave out (default: none)",
     )
     parser.add_argument(
         "--train",
         nargs=argparse.REMAINDER,
         default=[],
         metavar="FLAGS",
-        help="further flags of train.py; must be the last",
+        help="further flags of train.py; must be the last (default: none)",
     )
     return parser.parse_args(argv)
 

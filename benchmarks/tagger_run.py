@@ -63,9 +63,19 @@ def add_tagger_flags(
         help="folder of the checkpoints, predictions.jsonl, metrics.json and report.html",
     )
     training = parser.add_argument_group("training")
-    training.add_argument("--epochs", type=positive_int, default=epochs, metavar="N")
     training.add_argument(
-        "--learning_rate", type=non_negative_float, default=learning_rate, metavar="X"
+        "--epochs",
+        type=positive_int,
+        default=epochs,
+        metavar="N",
+        help="passes over the training sentences",
+    )
+    training.add_argument(
+        "--learning_rate",
+        type=non_negative_float,
+        default=learning_rate,
+        metavar="X",
+        help="highest learning rate",
     )
     training.add_argument(
         "--batch_size", type=positive_int, default=32, metavar="N", help="sentences at a time"
