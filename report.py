@@ -35,6 +35,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="predictions file to report on, and others on the same sentences to compare with it",
     )
     parser.add_argument(
+        "--names",
+        nargs="+",
+        metavar="NAME",
+        help="a name for each file in the table (default: their models)",
+    )
+    parser.add_argument(
         "--compare",
         type=Path,
         metavar="FILE",
@@ -55,6 +61,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "all names count)",
     )
     args = parser.parse_args(argv)
+    if args.names and not 1 < len(args.names) == len(args.predictions) == len(set(args.names)):
+        parser.error("--names needs several files, and a different name for each")
     if len(args.predictions) > 1 and (args.compare or args.min_confidence):
         parser.error("--compare and --min_confidence are for one file. Pass the first one alone")
     return args
@@ -85,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
 
     settings, rows = files[0]
     if len(args.predictions) > 1:
-        comparison = compare_systems(build_systems(paths, files), labels)
+        comparison = compare_systems(build_systems(paths, files, args.names), labels)
         write_report(path, settings, rows, page, comparison=comparison)
         write_systems(path, comparison)
         return

@@ -100,7 +100,10 @@ def main(argv: list[str] | None = None) -> None:
         find_base(args.encoder)  # a wrong name ends it before ours is trained
     runs.check_settings(args.work_dir, {name: getattr(args, name) for name in SETTINGS})
     predictions = [tag_with_ours(args), *(tag_with(tagger, args) for tagger in taggers)]
-    runs.run_step("report.py", *predictions)
+    names = {"encoder": args.encoder, "bilstm_crf": "Bi-LSTM-CRF"}
+    ours = f"{args.model}, {args.answer} answers"
+    flags = ["--names", ours, *map(names.get, taggers)] if taggers else []
+    runs.run_step("report.py", *predictions, *flags)
 
 
 if __name__ == "__main__":

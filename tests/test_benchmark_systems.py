@@ -40,13 +40,15 @@ def test_three_systems_on_the_same_sentences(stand_in, bert, tmp_path, steps):
         *("data_processing.py", "train.py", "evaluate_hub.py"),
         *("benchmarks.encoder", "benchmarks.bilstm_crf", "report.py"),
     ]
-    ours, encoder, bilstm_crf = map(read_settings, steps[-1][1:])
+    ours, encoder, bilstm_crf = map(read_settings, steps[-1][1:4])
     assert (ours["prompt"], ours["precision"], ours["num_samples"]) == ("marked", "bfloat16", 3)
     names = [str(stand_in), str(bert), "Bi-LSTM-CRF"]
     assert [settings["model"] for settings in (ours, encoder, bilstm_crf)] == names
     table = json.loads((tmp_path / "ours" / "evaluation" / "systems.json").read_text())
     assert table["sentences"] == 3
-    assert len(table["systems"]) == 3
+    assert [system["name"] for system in table["systems"]] == [
+        *(f"{stand_in}, marked answers", str(bert), "Bi-LSTM-CRF")
+    ]
     record = json.loads((tmp_path / "ours" / "adapter" / "training.json").read_text())
     assert record["steps"] == 2
 
@@ -77,8 +79,10 @@ def test_flags_of_each_step(tmp_path, monkeypatch):
     )
     assert steps["train.py"][-4:] == ("--seed", 7, "--learning_rate", "1e-3")
     assert "--seed" not in steps["evaluate_hub.py"]  # which draws the same sentences always
-    folders = [Path(path).parent.relative_to(tmp_path) for path in steps["report.py"]]
-    assert list(map(str, folders)) == ["ours/evaluation", "encoder", "bilstm_crf"]
+    *paths, flag, ours, encoder, bilstm_crf = steps["report.py"]
+    folders = [str(path.parent.relative_to(tmp_path)) for path in paths]
+    assert folders == ["ours/evaluation", "encoder", "bilstm_crf"]
+    assert (flag, ours, encoder, bilstm_crf) == ("--names", "m, json answers", "e", "Bi-LSTM-CRF")
 
 
 def test_wrong_flags_of_training_end_the_run(tmp_path, steps, capsys):

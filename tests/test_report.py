@@ -118,6 +118,25 @@ def test_several_files_are_compared_with_the_first(three_files, tmp_path, capsys
             assert system["difference"][name] == comparison[name]
 
 
+def test_names_of_systems(three_files, tmp_path, capsys):
+    main([*three_files, "--names", "EXAONE", "BERT-base", "Bi-LSTM-CRF"])
+    table = (tmp_path / "a" / "systems.md").read_text()
+    assert table.splitlines()[0].split() == [
+        "|",
+        "|",
+        "EXAONE",
+        "|",
+        "BERT-base",
+        "|",
+        "Bi-LSTM-CRF",
+        "|",
+    ]
+    for names in (["A", "B"], ["A", "B", "B"]):
+        with pytest.raises(SystemExit):
+            main([*three_files, "--names", *names])
+        assert "--names needs several files, and a different name" in capsys.readouterr().err
+
+
 OWN_LABELS = {"model": "tagger", "labels": {"PS": "", "LC": ""}}
 ONE = [{"id": 0, "tokens": ["봄"], "gold": ["B-LC"], "tags": ["O"]}]
 

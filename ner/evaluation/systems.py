@@ -22,9 +22,13 @@ class System(NamedTuple):
     rows: list[dict]
 
 
-def build_systems(paths: Sequence[Path], files: Sequence[tuple[dict, list[dict]]]) -> list[System]:
-    """Retag and name the files, whose settings and rows are in `files`."""
-    names = name_systems([name_model(settings) for settings, _ in files], paths)
+def build_systems(
+    paths: Sequence[Path],
+    files: Sequence[tuple[dict, list[dict]]],
+    names: Sequence[str] | None = None,
+) -> list[System]:
+    """Retag the files, whose settings and rows are in `files`. Without `names`, their models'."""
+    names = name_systems(names or [name_model(settings) for settings, _ in files], paths)
     return [
         System(name, path, retag(rows, settings))
         for name, path, (settings, rows) in zip(names, paths, files, strict=True)
@@ -32,7 +36,7 @@ def build_systems(paths: Sequence[Path], files: Sequence[tuple[dict, list[dict]]
 
 
 def name_systems(models: Sequence[str], paths: Sequence[Path]) -> list[str]:
-    """The model of each file, with its folder or else its path where two names are the same."""
+    """The name of each file's model, with its folder or else its path where two are the same."""
     models = [clean_name(model) for model in models]
     names = models
     for places in ([path.resolve().parent.name for path in paths], paths):
