@@ -351,4 +351,5 @@ def test_no_answer_takes_long(answer, sentence):
     tokens = list(sentence)
     start = time.process_time()
     tag_answer(answer, tokens)
-    assert time.process_time() - start < 1
+    # Quadratic time would be minutes. A slow machine takes a second.
+    assert time.process_time() - start < 5
