@@ -348,8 +348,12 @@ NUMBERS = "".join(f"{number}명 " for number in range(2_000))
     ],
 )
 def test_no_answer_takes_long(answer, sentence):
-    tokens = list(sentence)
+    # Again if it was slow, because other programs can slow down a machine.
+    assert any(measure_seconds(answer, list(sentence)) < 1 for _ in range(3))
+
+
+def measure_seconds(answer: str, tokens: list[str]) -> float:
+    """Seconds of processor time to tag an answer."""
     start = time.process_time()
     tag_answer(answer, tokens)
-    # Quadratic time would be minutes. A slow machine takes a second.
-    assert time.process_time() - start < 5
+    return time.process_time() - start
