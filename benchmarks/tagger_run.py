@@ -9,12 +9,12 @@ from typing import NamedTuple
 from datasets import Dataset
 
 from benchmarks.runs import check_settings
-from ner.cli import InputError, add_corpus_flags, non_negative_float, positive_int
+from ner.cli import InputError, non_negative_float, positive_int
 from ner.evaluation.answering import draw_rows, hash_sentences
+from ner.evaluation.flags import add_split_flags
 from ner.files import check_writable, format_json_line, write_atomically
 from ner.model.process import has_cuda
 from ner.text.corpus import find_revision, get_id2label, get_labels, load_split
-from ner.text.klue import KLUE
 from ner.text.labels import list_tags
 from ner.text.task import is_klue
 
@@ -42,19 +42,7 @@ def add_tagger_flags(
     parser: argparse.ArgumentParser, epochs: int, learning_rate: float
 ) -> argparse._ArgumentGroup:
     """Add the flags of both taggers, with these defaults. Returns the group for training."""
-    data = parser.add_argument_group("sentences")
-    data.add_argument(
-        "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
-    )
-    add_corpus_flags(data)
-    data.add_argument("--split", default="validation", help="split to draw from and tag")
-    data.add_argument(
-        "--num_samples",
-        type=positive_int,
-        default=100,
-        metavar="N",
-        help="sentences to draw, the same as evaluate_hub.py; a smaller split is used whole",
-    )
+    add_split_flags(parser)
     parser.add_argument_group("output").add_argument(
         "--output_dir",
         required=True,

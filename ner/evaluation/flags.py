@@ -89,7 +89,12 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sentence_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that choose sentences of a data set."""
+    """Add the flags that draw sentences of a data set with a seed."""
+    add_split_flags(parser).add_argument("--seed", type=int, default=42, help="seed of the draw")
+
+
+def add_split_flags(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the flags of a data set, a split and a number of sentences. Returns their group."""
     data = parser.add_argument_group("sentences")
     data.add_argument(
         "--dataset", default=KLUE, metavar="ID_OR_FOLDER", help="as for data_processing.py"
@@ -103,7 +108,7 @@ def add_sentence_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="sentences to draw; a smaller split is used whole",
     )
-    data.add_argument("--seed", type=int, default=42, help="seed of the draw")
+    return data
 
 
 def add_server_flags(parser: argparse.ArgumentParser) -> None:
