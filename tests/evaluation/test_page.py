@@ -239,13 +239,8 @@ def test_a_page_of_tags_alone_has_no_answers(browser, tmp_path):
     assert list_shown(browser) == [3]
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-def test_systems_are_drawn_in_the_page_s_colors(browser, rows, metrics, tmp_path, width):
-    others = [row | {"tags": row["gold"]} for row in rows]
-    systems = [System(name, tmp_path, each) for name, each in ((MARKUP, rows), ("gold", others))]
-    comparison = compare_systems(systems)
-    path = tmp_path / "report.html"
-    path.write_text(render_page(rows, metrics, SETTINGS, comparison), encoding="utf-8")
+def set_width(browser, width: int) -> None:
+    """Show the page on a screen of this many pixels."""
     browser.call(
         "Emulation.setDeviceMetricsOverride",
         width=width,
@@ -253,6 +248,16 @@ def test_systems_are_drawn_in_the_page_s_colors(browser, rows, metrics, tmp_path
         deviceScaleFactor=1,
         mobile=True,
     )
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_systems_are_drawn_in_the_page_s_colors(browser, rows, metrics, tmp_path, width):
+    others = [row | {"tags": row["gold"]} for row in rows]
+    systems = [System(name, tmp_path, each) for name, each in ((MARKUP, rows), ("gold", others))]
+    comparison = compare_systems(systems)
+    path = tmp_path / "report.html"
+    path.write_text(render_page(rows, metrics, SETTINGS, comparison), encoding="utf-8")
+    set_width(browser, width)
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.call("Emulation.setEmulatedMedia", features=features)
@@ -309,13 +314,7 @@ def test_no_request_leaves_the_page(browser, address):
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("page", ["address", "unsure_address"])
 def test_nothing_is_wider_than_the_window(browser, request, page, width):
-    browser.call(
-        "Emulation.setDeviceMetricsOverride",
-        width=width,
-        height=800,
-        deviceScaleFactor=1,
-        mobile=True,
-    )
+    set_width(browser, width)
     browser.open(request.getfixturevalue(page))
     assert browser.run("document.documentElement.scrollWidth") <= width
     browser.call("Emulation.clearDeviceMetricsOverride")
