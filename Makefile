@@ -11,13 +11,14 @@ MARKED_ADAPTER := rehearsal/EXAONE-stand-in-marked-LoRA
 install: .venv/installed
 install-dev: .venv/installed-dev
 
+# Python compiles a module on its first import. Compiling all of them takes a minute.
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-compile --requirement requirements.txt
 	touch $@
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
-	$(BIN)/pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/pip install --quiet --no-compile --requirement requirements-dev.txt
 	touch $@
 
 lint: install-dev
