@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     path = tagger_run.begin_run(args.output_dir, settings)
     if not path.is_file():
-        with tagger_run.explain_interruption():
+        with tagger_run.explain_faults(args.batch_size):
             tagger = train(args, corpus, device)
             predicted = tagger.tag(corpus.rows["tokens"][:])
         tagger_run.write_predictions(path, settings, corpus.rows, predicted)

@@ -167,7 +167,7 @@ def main(argv: list[str] | None = None) -> None:
         encoded = encode(sentences, tokenizer, max_length)
         set_seed(args.seed)  # of the head
         model = load_encoder(base, corpus.tags)
-        with tagger_run.explain_interruption():
+        with tagger_run.explain_faults(args.batch_size):
             trainer = train(args, model, tokenizer, dataset, precision)
             predicted = predict(trainer, sentences, encoded, corpus.tags)
         tagger_run.write_predictions(path, settings, corpus.rows, predicted)

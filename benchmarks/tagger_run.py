@@ -132,13 +132,26 @@ def begin_run(output_dir: Path, settings: dict) -> Path:
 
 
 @contextmanager
-def explain_interruption() -> Iterator[None]:
-    """Let Ctrl-C say that the same command continues."""
+def explain_faults(batch_size: int) -> Iterator[None]:
+    """Let Ctrl-C say that the same command continues, and too little memory what helps.
+
+    Raises InputError.
+    """
     try:
         yield
     except KeyboardInterrupt:
         message = "the same command continues after the last whole epoch"
         raise KeyboardInterrupt(message) from None
+    except Exception as error:
+        from ner.model.device import is_out_of_memory  # see has_cuda
+
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"out of memory ({reason}). Choose a --batch_size below {batch_size}, and another "
+            "--output_dir, because that changes the result"
+        ) from error
 
 
 def write_predictions(

@@ -169,7 +169,7 @@ class Killed(Exception):
     """Ends a process at once."""
 
 
-def fail_at(call: int, error: type[BaseException], method):
+def fail_at(call: int, error: BaseException | type[BaseException], method):
     """The method, which raises `error` when it is called for this time."""
     calls = iter(range(1, 1000))
 
@@ -222,6 +222,11 @@ def test_bilstm_crf(tmp_path, monkeypatch, capsys):
         method = fail_at(2, KeyboardInterrupt, Tagger.train_epoch)
         patch.setattr(Tagger, "train_epoch", method)
         with pytest.raises(KeyboardInterrupt, match="the same command continues"):
+            bilstm_crf.main([*make_flags(tmp_path / "killed"), *flags])
+    with monkeypatch.context() as patch:
+        method = fail_at(1, MemoryError("no room"), Tagger.train_epoch)
+        patch.setattr(Tagger, "train_epoch", method)
+        with pytest.raises(InputError, match=r"\(no room\)\. Choose a --batch_size below 32"):
             bilstm_crf.main([*make_flags(tmp_path / "killed"), *flags])
     capsys.readouterr()
     bilstm_crf.main([*make_flags(tmp_path / "killed"), *flags])
