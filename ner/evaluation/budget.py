@@ -71,17 +71,18 @@ def classify_entity(entity: Entity, others: list[Entity], unmatched: str) -> str
     return "wrong_label_and_boundary" if overlapping else unmatched
 
 
-def classify_mention(mention: dict, gold: list[Entity], tokens: list[str]) -> dict:
+def classify_mention(
+    mention: dict, gold: list[Entity], sentence: str, token_of_character: list[int]
+) -> dict:
     """Add the `verdict` to a mention of the diagnosis. Its place, if it has one, is in tokens."""
     if "start" in mention:
-        token_of_character = map_characters(tokens)
         start = token_of_character[mention["start"]]
         end = token_of_character[mention["end"] - 1] + 1
         verdict = classify_entity((mention["label"], start, end), gold, "made_up")
         return {**mention, "start": start, "end": end, "verdict": verdict}
     if mention["status"] in ("unknown label", "unsure"):
         return {**mention, "verdict": mention["status"].replace(" ", "_")}
-    occurrences = list_occurrences([mention["text"]], "".join(tokens))[mention["text"]]
+    occurrences = list_occurrences([mention["text"]], sentence)[mention["text"]]
     return {**mention, "verdict": "repeated" if any(occurrences) else "not_in_sentence"}
 
 
@@ -104,10 +105,11 @@ def classify_sentence(row: dict) -> dict[str, list[dict]]:
         }
         for label, start, end in gold
     ]
+    place = (gold, "".join(tokens), map_characters(tokens))
     return {
         "gold": classified_gold,
-        "mentions": [classify_mention(item, gold, tokens) for item in diagnosis["mentions"]],
-        "further": [classify_mention(item, gold, tokens) for item in diagnosis["further"]],
+        "mentions": [classify_mention(mention, *place) for mention in diagnosis["mentions"]],
+        "further": [classify_mention(mention, *place) for mention in diagnosis["further"]],
     }
 
 

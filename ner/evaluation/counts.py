@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from nervaluate.entities import Entity
 from nervaluate.strategies import EntityTypeEvaluation, EvaluationStrategy, PartialEvaluation
-from seqeval.metrics.sequence_labeling import get_entities
 
 from ner.text.alignment import normalize
 from ner.text.klue import LABELS, TAGS
-from ner.text.tags import find_entities
+from ner.text.tags import find_entities, start_entities
 from ner.text.task import is_klue
 
 Counts = dict[str, np.ndarray]  # by score: an array of shape (…, labels, 3)
@@ -25,7 +24,7 @@ def list_entities(tags: list[str]) -> list[tuple[str, int, int]]:
 
     Unlike in `find_entities`, an I- tag can start an entity.
     """
-    return [(label, start, end + 1) for label, start, end in get_entities(tags)]
+    return find_entities(start_entities(tags))
 
 
 def count_by_label(
