@@ -12,7 +12,8 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.tagger_run import Corpus
-from ner.text.tags import find_entities, map_characters, start_entities, write_tags
+from ner.evaluation.counts import list_entities
+from ner.text.tags import find_entities, map_characters, write_tags
 from ner.training.encoding import IGNORED
 
 Span = tuple[int, int]  # first character and the one after the last
@@ -88,7 +89,7 @@ def spread_tags(
     kept = [(tag, span) for tag, span in zip(piece_tags, spans, strict=True) if span]
     entities = [
         (kept[first][1][0], skip_marks(sentence, kept[stop - 1][1][1]), label)
-        for label, first, stop in find_entities(start_entities([tag for tag, _ in kept]))
+        for label, first, stop in list_entities([tag for tag, _ in kept])
     ]
     return write_tags(entities, tokens)
 

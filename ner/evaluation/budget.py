@@ -105,11 +105,11 @@ def classify_sentence(row: dict) -> dict[str, list[dict]]:
         }
         for label, start, end in gold
     ]
-    place = (gold, "".join(tokens), map_characters(tokens))
+    context = (gold, "".join(tokens), map_characters(tokens))
     return {
         "gold": classified_gold,
-        "mentions": [classify_mention(mention, *place) for mention in diagnosis["mentions"]],
-        "further": [classify_mention(mention, *place) for mention in diagnosis["further"]],
+        "mentions": [classify_mention(mention, *context) for mention in diagnosis["mentions"]],
+        "further": [classify_mention(mention, *context) for mention in diagnosis["further"]],
     }
 
 
