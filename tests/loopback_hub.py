@@ -18,6 +18,8 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,6 +72,16 @@ class LoopbackHub:
     def __exit__(self, *error: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Meanwhile, the hub cannot be reached."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.server = Server(self, self.server.server_port)
+            self.__enter__()
 
     def environment(self, home: str | Path, token: str | None = None) -> dict[str, str]:
         """The environment of a client process, with a cache in `home` and no other settings."""
@@ -220,10 +232,10 @@ class LoopbackHub:
 
 
 class Server(ThreadingHTTPServer):
-    """The HTTP server of one hub, on a free port."""
+    """The HTTP server of one hub. Port 0 is a free one."""
 
-    def __init__(self, hub: LoopbackHub) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, hub: LoopbackHub, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.hub = hub
 
 

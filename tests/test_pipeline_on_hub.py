@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,18 @@ from tests.publishing.helpers import PUBLISHED_FILES, change_json
 SENTENCE = "손흥민은 춘천에서 태어났다."
 MOVING_BASE = "alice/EXAONE-moving"
 THRESHOLD = 1e-05  # below every confidence of the adapter
+# Runs two plans and prints the seconds of each.
+PLANS = """
+import sys, time, train
+
+for flags in ([], ["--model", "alice/base"]):
+    start = time.monotonic()
+    try:
+        train.run_script(lambda: train.main(["--plan", *flags, *sys.argv[1:]]))
+    except SystemExit as stop:
+        print(stop)
+    print("SECONDS", time.monotonic() - start)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +103,8 @@ def test_adapter_goes_to_the_hub_and_works_from_there(hub, client, tmp_path, ada
     assert len(code.splitlines()) == 4
     assert max(map(len, code.splitlines())) <= 100
     _, sentence, answer = json.loads(chats_file.read_text().splitlines()[0])["messages"]
-    code = code.replace(SENTENCE, sentence["content"])
-    done = run_python(hub, tmp_path, "hf_alice", "-c", code, HF_HOME=str(client.home))
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "card.py").write_text(code.replace(SENTENCE, sentence["content"]))
+    done = run_script(client, tmp_path, tmp_path / "card.py")
     [tagged] = ast.literal_eval(done.stdout.splitlines()[-1])
     assert tagged["text"] == sentence["content"]
     names: dict[str, list[str]] = {}
@@ -154,3 +166,16 @@ def test_base_of_the_hub_serves_offline_afterwards_and_stays_at_its_commit(
     with (tmp_path / "evaluation" / "predictions.jsonl").open() as predictions:
         assert json.loads(predictions.readline())["settings"]["revision"] == commit
     assert len(hub.requests) == before
+
+
+def test_plans_do_not_retry_without_a_hub(hub, client, tmp_path, chats_file):
+    """The plan of the real model needs none. Another model's configuration is there."""
+    (tmp_path / "plans.py").write_text(PLANS)
+    with hub.stopped():
+        done = run_script(client, tmp_path, tmp_path / "plans.py", "--data", chats_file)
+    own, seconds, other, more_seconds = re.split(r"^SECONDS (.*)\n", done.stdout, flags=re.M)[:4]
+    assert "the longest assumed, because the tokenizer cannot be read)" in own
+    assert "together" in own
+    assert "error: alice/base: the hub cannot be reached" in other
+    assert "Retry" not in done.stderr
+    assert max(float(seconds), float(more_seconds)) < 60

@@ -2,10 +2,8 @@
 
 import io
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -20,14 +18,10 @@ from ner.text.corpus import get_id2label, load_split, sample_rows
 from ner.text.notation import mark_entities, parse_marked_sentence
 from ner.text.prompts import SYSTEM_PROMPTS
 from ner.text.tags import find_entities
-from tests.helpers import ROOT, SAMPLE
+from tests.forks import finish, run_in_two, start
+from tests.helpers import SAMPLE
 from tests.tagging.gold import GoldModel, find_names
-
-GOLD = str(ROOT / "tests" / "tagging" / "tag_with_gold.py")
-LAUNCH = [
-    *("-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes", "2"),
-    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-]
+from tests.tagging.tag_with_gold import run_tag
 
 
 @pytest.fixture(scope="module")
@@ -159,21 +153,15 @@ def write_documents(folder: Path) -> tuple[Path, list[str]]:
     return path, [str(path), "--output", str(folder / "out.jsonl")]
 
 
-def run_python(*command: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *command], env=os.environ | environment, capture_output=True, text=True
-    )
-
-
 def test_killed_run_and_two_processes_give_the_same_bytes(tmp_path, monkeypatch):
     path, flags = write_documents(tmp_path)
-    assert run_python(GOLD, *flags, KILL_AT="50").returncode == -signal.SIGKILL
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    assert finish(start(logs / "killed", run_tag, flags, 50)) == -signal.SIGKILL
     output = tmp_path / "out.jsonl"
     done = output.read_bytes()
     assert 0 < done.count(b"\n") < 60
-    again = run_python(*LAUNCH, GOLD, *flags, OMP_NUM_THREADS="1")
-    assert again.returncode == 0, again.stderr
-    assert again.stderr.count("documents: 120, ") == 1
+    assert run_in_two(logs, run_tag, flags).count("documents: 120, ") == 1
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert [line["text"] for line in lines] == path.read_text().splitlines()
     for line in lines:
@@ -189,7 +177,7 @@ def test_killed_run_and_two_processes_give_the_same_bytes(tmp_path, monkeypatch)
     tag.main(flags)
     assert output.read_bytes() == expected
     assert sorted(file.name for file in tmp_path.iterdir()) == [
-        *("in.txt", "out.jsonl", "out.jsonl.progress.json")
+        *("in.txt", "logs", "out.jsonl", "out.jsonl.progress.json")
     ]
 
 

@@ -1,23 +1,22 @@
-"""Uninterrupted evaluations."""
+"""Evaluations that several tests read."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.evaluation.runs import ALL
+from tests.evaluation.runs import ALL, MEMORIZED
 
 
-def evaluate_all(adapter: Path, folder: Path, *flags: str) -> None:
-    """Evaluate an adapter on all 48 sentences."""
+def evaluate(adapter: Path, folder: Path, *flags: str) -> None:
     import evaluate_hub
 
-    evaluate_hub.main(["--adapter", str(adapter), *ALL, *flags, "--output_dir", str(folder)])
+    evaluate_hub.main(["--adapter", str(adapter), *flags, "--output_dir", str(folder)])
 
 
 @pytest.fixture(scope="session")
 def uninterrupted(adapter, write_once) -> Path:
-    """The folder of an uninterrupted evaluation."""
-    return write_once("uninterrupted", lambda folder: evaluate_all(adapter, folder))
+    """The folder of an uninterrupted evaluation of all 48 sentences."""
+    return write_once("uninterrupted", lambda folder: evaluate(adapter, folder, *ALL))
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +24,11 @@ def uninterrupted_marked(marked_adapter, write_once) -> Path:
     """The folder of an uninterrupted evaluation of marked answers, without drafts."""
     return write_once(
         "uninterrupted-marked",
-        lambda folder: evaluate_all(marked_adapter, folder, "--draft", "0"),
+        lambda folder: evaluate(marked_adapter, folder, *ALL, "--draft", "0"),
     )
+
+
+@pytest.fixture(scope="session")
+def finished_evaluation(adapter, write_once) -> Path:
+    """The folder of an evaluation of the 24 memorized sentences."""
+    return write_once("finished", lambda folder: evaluate(adapter, folder, *MEMORIZED))

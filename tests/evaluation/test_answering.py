@@ -2,10 +2,8 @@
 
 import json
 import math
-import os
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from ner.text.task import build_task
 from tests import forks
 from tests.evaluation.rows import write_predictions
 from tests.evaluation.runs import ALL, MEMORIZED, check_same_results, read_lines, read_metrics
-from tests.helpers import ROOT, SAMPLE
+from tests.helpers import SAMPLE
 
 
 # Marked first, because test_endpoint.py, in the other process, first trains the adapter for JSON.
@@ -60,14 +58,19 @@ def test_killed_evaluation_continues_to_the_same_metrics(evaluation, tmp_path, c
     assert read_metrics(tmp_path)["settings"] == read_metrics(uninterrupted)["settings"]
 
 
-def test_finished_evaluation_loads_no_model(adapter, tmp_path, monkeypatch):
-    flags = ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path)]
-    evaluate_hub.main(flags)
+@pytest.fixture
+def finished(adapter, finished_evaluation, tmp_path) -> list[str]:
+    """The flags of an evaluation that has finished in `tmp_path`."""
+    shutil.copytree(finished_evaluation, tmp_path, dirs_exist_ok=True)
+    return ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path)]
+
+
+def test_finished_evaluation_loads_no_model(finished, tmp_path, monkeypatch):
     (tmp_path / "metrics.json").unlink()
     monkeypatch.setattr(
         "ner.model.lora.load_model", lambda *arguments: pytest.fail("a model was loaded")
     )
-    evaluate_hub.main([*flags, "--batch_size", "1"])
+    evaluate_hub.main([*finished, "--batch_size", "1"])
     assert (tmp_path / "metrics.json").is_file()
 
 
@@ -80,40 +83,19 @@ def test_finished_evaluation_loads_no_model(adapter, tmp_path, monkeypatch):
     ],
     ids=["prompt", "precision", "num_samples"],
 )
-def test_answers_made_with_other_settings_are_not_mixed(adapter, tmp_path, change, message):
-    flags = ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path)]
-    evaluate_hub.main(flags)
+def test_answers_made_with_other_settings_are_not_mixed(finished, tmp_path, change, message):
     before = (tmp_path / "predictions.jsonl").read_bytes()
     with pytest.raises(InputError, match=message):
-        evaluate_hub.main([*flags, *change])
+        evaluate_hub.main([*finished, *change])
     assert (tmp_path / "predictions.jsonl").read_bytes() == before
 
 
-def launch(folder: Path, flags: list[str]) -> str:
-    """Evaluate in two processes, as the README does for several GPUs. Returns what is printed."""
-    command = [
-        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"),
-        *("--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"),
-        *("--dynamo_backend", "no", str(ROOT / "evaluate_hub.py"), *flags),
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
-def fork(folder: Path, flags: list[str]) -> str:
-    """The same in two forks that know of each other. Cheaper than `launch`."""
-    return forks.run_in_two(folder, evaluate_hub.main, flags)
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "run"), [("json", launch), ("marked", fork)], indirect=["evaluation"]
-)
-def test_two_processes_share_the_sentences(evaluation, run, tmp_path):
+def test_two_processes_share_the_sentences(evaluation, tmp_path):
+    """As with several GPUs. tests/test_train.py starts them as the README does."""
     flags, uninterrupted = evaluation
     output = tmp_path / "output"
-    printed = run(tmp_path, [*flags, "--output_dir", str(output)])
+    flags = [*flags, "--output_dir", str(output)]
+    printed = forks.run_in_two(tmp_path, evaluate_hub.main, flags)
     assert "sentences: 48, already answered: 0, processes: 2" in printed
     assert "24/24" in printed
     assert "48/48" not in printed
@@ -123,10 +105,9 @@ def test_two_processes_share_the_sentences(evaluation, run, tmp_path):
     assert files == ["metrics.json", "predictions.jsonl", "report.html"]
 
 
-def test_predictions_name_their_rows_in_the_split(adapter, tmp_path):
-    evaluate_hub.main(["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path)])
+def test_predictions_name_their_rows_in_the_split(finished_evaluation):
     rows = draw_rows(str(SAMPLE), "train", 24, 42)
-    header, *lines = read_lines(tmp_path)
+    header, *lines = read_lines(finished_evaluation)
     assert header["settings"]["sentences_sha256"] == hash_sentences(rows)
     tokens = dict(zip(rows["row"], rows["tokens"], strict=True))
     assert {line["id"]: line["tokens"] for line in lines} == tokens

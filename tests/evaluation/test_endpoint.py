@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from huggingface_hub import ChatCompletionOutput, ChatCompletionOutputLogprob
@@ -120,26 +119,28 @@ def server(generator):
         server.shutdown()
 
 
-def evaluate_endpoint(url: str, folder: Path, *flags: str) -> subprocess.CompletedProcess:
-    """Run evaluate_hub.py on a server, online.
+@pytest.fixture
+def command(server, tmp_path) -> list[str]:
+    """The flags of evaluate_hub.py on a server."""
+    return ["--endpoint", server.url, "--model", "stand-in", *ALL, "--output_dir", str(tmp_path)]
 
-    huggingface_hub sends nothing if HF_HUB_OFFLINE was set when it was imported, as it is here.
-    """
-    command = ["--endpoint", url, "--model", "stand-in", *ALL, "--output_dir", str(folder), *flags]
-    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    environment |= {"HF_TOKEN": "hf_secret", "ENDPOINT_API_KEY": KEY, "no_proxy": "127.0.0.1"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "evaluate_hub.py"), *command],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+
+@pytest.fixture
+def online(monkeypatch) -> None:
+    """huggingface_hub sends nothing if HF_HUB_OFFLINE was set when it was imported, as it is."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("ENDPOINT_API_KEY", KEY)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 def test_endpoint_gives_the_same_metrics_and_never_gets_the_hubs_token(
-    server, uninterrupted, tmp_path
+    server, command, uninterrupted, tmp_path
 ):
-    done = evaluate_endpoint(server.url, tmp_path)
+    """As a script, whose environment holds both tokens."""
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    environment |= {"HF_TOKEN": "hf_secret", "ENDPOINT_API_KEY": KEY, "no_proxy": "127.0.0.1"}
+    script = [sys.executable, str(ROOT / "evaluate_hub.py")]
+    done = subprocess.run([*script, *command], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     check_same_results(tmp_path, uninterrupted)
     assert len(server.requests) == 49
@@ -159,10 +160,9 @@ def test_endpoint_gives_the_same_metrics_and_never_gets_the_hubs_token(
         assert all(logprob <= 0 for _, logprob in row["pieces"])
 
 
-def test_each_request_has_the_grammar_of_its_sentence(server, tmp_path):
-    flags = ["--prompt", "marked", "--constrain", "--max_new_tokens", "4"]
-    done = evaluate_endpoint(server.url, tmp_path, *flags)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.usefixtures("online")
+def test_each_request_has_the_grammar_of_its_sentence(server, command, tmp_path):
+    evaluate_hub.main([*command, "--prompt", "marked", "--constrain", "--max_new_tokens", "4"])
     header, *rows = read_lines(tmp_path)
     assert header["settings"]["constrain"] is True
     grammars = {}
@@ -172,16 +172,17 @@ def test_each_request_has_the_grammar_of_its_sentence(server, tmp_path):
     assert grammars == {sentence: write_gbnf(sentence) for sentence in sentences}
 
 
-def test_server_that_refuses_grammars(server, tmp_path):
+@pytest.mark.usefixtures("online")
+def test_server_that_refuses_grammars(server, command, capfd):
     server.refuses_grammars = True
-    done = evaluate_endpoint(server.url, tmp_path, "--prompt", "marked", "--constrain")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == (
-        f"error: {server.url}: no answer from stand-in (status 400: Invalid grammar specification. "
+    with pytest.raises(InputError) as stop:
+        evaluate_hub.main([*command, "--prompt", "marked", "--constrain"])
+    assert str(stop.value) == (
+        f"{server.url}: no answer from stand-in (status 400: Invalid grammar specification. "
         "Bearer …). It may refuse the grammar. Leave out --constrain, or start vLLM with a backend "
         "that takes grammars: --structured-outputs-config.backend auto"
     )
-    assert KEY not in done.stdout + done.stderr
+    assert KEY not in "".join(capfd.readouterr())
 
 
 def test_grammar_is_for_marked_answers():

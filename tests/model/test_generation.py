@@ -24,19 +24,24 @@ def build_copying(generator, draft: int) -> AnswerGenerator:
     )
 
 
+@pytest.fixture(scope="module")
+def single(generator, prompts) -> list[str]:
+    """The answers to the 48 sentences, one at a time."""
+    return collect(generator, prompts, [], 1, 100)
+
+
 def test_prefix_is_shared_by_all_prompts_and_none_of_them_whole():
     assert find_shared_prefix([[1, 2, 3], [1, 2, 4, 5]]) == [1, 2]
     assert find_shared_prefix([[1, 2], [1, 2, 3]]) == [1]
     assert find_shared_prefix([[1, 2], [2, 1]]) == []
 
 
-def test_batches_answer_like_single_sentences(generator, recognizer, prompts):
+def test_batches_answer_like_single_sentences(generator, recognizer, prompts, single):
     """The 48 answers do not depend on the shared prefix or the batch size."""
     prefix = recognizer.find_prefix(prompts)
     # A token may join the end of `[|user|]` with the beginning of a sentence.
     system_turn = f"[|system|]{SYSTEM_PROMPTS['basic']}[|endofturn|]\n[|user"
     assert generator.tokenizer.decode(prefix) == system_turn
-    single = collect(generator, prompts, [], 1, 100)
     assert single == collect(generator, prompts, prefix, 16, 100)
     assert single == collect(generator, prompts, [], 16, 100)
     assert len(set(single)) > 24
@@ -84,13 +89,12 @@ def test_finished_sentences_leave_the_batch(generator, prompts):
     assert sizes[-1] < 8
 
 
-def test_answer_that_reaches_the_limit_is_not_stopped(generator, prompts):
-    whole = collect(generator, prompts, [], 16, 100)
-    longest = max(range(len(prompts)), key=lambda index: len(whole[index]))
+def test_answer_that_reaches_the_limit_is_not_stopped(generator, prompts, single):
+    longest = max(range(len(prompts)), key=lambda index: len(single[index]))
     [answer] = generator.generate({longest: prompts[longest]}, [], 1, 2)
     assert not answer.stopped
-    assert whole[longest].startswith(answer.text)
-    assert len(answer.text) < len(whole[longest])
+    assert single[longest].startswith(answer.text)
+    assert len(answer.text) < len(single[longest])
 
 
 def test_indices_of_the_prompts_come_back_with_their_answers(generator, prompts):
@@ -99,9 +103,8 @@ def test_indices_of_the_prompts_come_back_with_their_answers(generator, prompts)
     assert texts == {index: collect(generator, [prompts[index]], [], 1, 100)[0] for index in (7, 3)}
 
 
-def test_long_answers_are_set_aside_and_finished_together(generator, prompts, monkeypatch):
+def test_long_answers_are_set_aside_and_finished_together(generator, prompts, single, monkeypatch):
     """The last two of each batch of 16 wait, then continue where they were, in one batch."""
-    single = collect(generator, prompts, [], 1, 100)
     calls, extend_batch = [], AnswerGenerator.extend_batch
 
     def record(self, answers, *rest):

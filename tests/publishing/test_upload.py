@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT
 from tests.hub_client import HubClient
-from tests.loopback_hub import TOKENS, LoopbackHub, add_base, run_python
+from tests.loopback_hub import TOKENS, LoopbackHub, add_base
 
 
 @pytest.fixture(scope="module")
@@ -199,11 +198,10 @@ def test_upload_without_permission_or_without_the_base(hub, client, tmp_path, ad
     assert hub.repos["alice/EXAONE-open"]["files"].keys() == {".gitattributes"}
 
 
-def test_upload_without_a_network_ends_with_its_message(hub, tmp_path, adapter):
-    names = ["--base_model", "alice/EXAONE-base", "--repo_id", "alice/EXAONE-adapter"]
-    command = [ROOT / "upload_hub.py", "--adapter", adapter, *names]
-    done = run_python(hub, tmp_path, "hf_alice", *command, HF_ENDPOINT="http://127.0.0.1:9")
-    assert done.returncode == 1
+def test_upload_without_a_hub_ends_with_its_message(hub, client, tmp_path, adapter):
+    case = ("hf_alice", adapter, "--repo_id", "alice/EXAONE-adapter")
+    with hub.stopped():
+        [(code, waits)] = upload(client, tmp_path, case)
     message = "alice/EXAONE-adapter: the hub cannot be reached (ConnectError). Run the same command"
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert code.startswith(f"error: {message}"), code
+    assert waits == [1, 2, 4]

@@ -1,11 +1,7 @@
-"""Runs tag.py with right answers, in small chunks. With KILL_AT=N, the answer N kills it."""
+"""tag.py with right answers, in small chunks, for processes of their own."""
 
 import os
 import signal
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import tag
 from ner.tagging import run
@@ -17,8 +13,8 @@ class MortalModel(GoldModel):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    kill_at = os.environ.get("KILL_AT")
+def run_tag(flags: list[str], kill_at: int | None = None) -> None:
+    """Tag in this process. The answer `kill_at` kills it."""
     run.SENTENCES = 8
-    tag.build_recognizer = lambda args: MortalModel("marked", kill_at and int(kill_at))
-    tag.main()
+    tag.build_recognizer = lambda args: MortalModel("marked", kill_at)
+    tag.main(flags)

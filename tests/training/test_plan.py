@@ -1,9 +1,6 @@
 import contextlib
 import io
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -11,7 +8,6 @@ import train
 from ner.cli import InputError
 from ner.model.names import EXAONE
 from ner.training.plan import format_flags
-from tests.helpers import ROOT
 from tests.training.helpers import make_settings
 
 # A line of the plan: batch, sequences, checkpointing, GB, million tokens.
@@ -96,35 +92,3 @@ def test_whole_chat_under_the_loss_shares_no_prefix(tmp_path, capsys):
 def test_name_that_is_neither_a_folder_nor_a_repository(tmp_path):
     with pytest.raises(InputError, match="no/such/folder"):
         train.main(["--plan", "--model", "no/such/folder", "--data", str(tmp_path / "train.jsonl")])
-
-
-# Runs both plans and prints the seconds of each.
-PLANS = """
-import sys, time, train
-
-for flags in ([], ["--model", "alice/base"]):
-    start = time.monotonic()
-    try:
-        train.run_script(lambda: train.main(["--plan", *flags, *sys.argv[1:]]))
-    except SystemExit as stop:
-        print(stop)
-    print("SECONDS", time.monotonic() - start)
-"""
-
-
-def test_plans_do_not_retry_without_a_network(chats_file, tmp_path):
-    """The plan of the real model needs none. Another model's configuration is on the hub."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"},
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HOME": str(tmp_path / "huggingface"),
-    }
-    command = [sys.executable, "-c", PLANS, "--data", str(chats_file)]
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    own, seconds, other, more_seconds = re.split(r"^SECONDS (.*)\n", run.stdout, flags=re.M)[:4]
-    assert "the longest assumed, because the tokenizer cannot be read)" in own
-    assert "together" in own
-    assert "error: alice/base: the hub cannot be reached" in other
-    assert "Retry" not in run.stderr
-    assert max(float(seconds), float(more_seconds)) < 60

@@ -108,8 +108,9 @@ def test_best_adapter_is_kept(scored_run, tmp_path, capsys):
     assert (tmp_path / WEIGHTS).read_bytes() == best_weights.read_bytes()
 
 
-def test_scores_are_logged_and_in_the_checkpoint(scored_run, tmp_path):
-    train.main(scored_run)
+def test_scores_of_all_checkpoints_are_kept(scored_run, tmp_path):
+    """Only the last two checkpoints are kept. The scores are also in the log."""
+    train.main([*scored_run, "--logging_steps", "1"])
     log = json.loads((tmp_path / "adapter" / "training.json").read_text())["log"]
     scores = [(line["step"], line["validation_f1"]) for line in log if "validation_f1" in line]
     assert scores == [(2, 0.2), (4, 0.9), (6, 0.5)]
@@ -119,14 +120,9 @@ def test_scores_are_logged_and_in_the_checkpoint(scored_run, tmp_path):
     assert history[-1]["validation_f1"] == 0.5
     assert is_complete(checkpoint)
 
-
-def test_scores_of_all_checkpoints_are_kept(scored_run, tmp_path):
-    """Only the last two checkpoints are kept, and a resumed run keeps the scores before it."""
-    train.main([*scored_run, "--logging_steps", "1"])
     scores = read_scores(tmp_path / "results")
     assert [(line["step"], line["f1"]) for line in scores] == [(2, 0.2), (4, 0.9), (6, 0.5)]
     assert [line["counts"] for line in scores] == [[[1, 9, 0]], [[9, 10, 10]], [[1, 2, 2]]]
-    log = json.loads((tmp_path / "adapter" / "training.json").read_text())["log"]
     losses = [line["loss"] for line in log if "loss" in line]
     assert [line["loss"] for line in scores] == [
         pytest.approx(sum(pair) / 2) for pair in zip(losses[::2], losses[1::2], strict=True)
