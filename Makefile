@@ -46,19 +46,20 @@ rehearse-json: rehearse-stand-in
 	    --output rehearsal/train.jsonl
 	$(RUN) train.py --model $(STAND_IN) --data rehearsal/train.jsonl \
 	    --output_dir $(ADAPTER) --checkpoint_dir rehearsal/results --batch_size 8 \
-	    --gradient_accumulation 1 --max_steps 120 --learning_rate 8e-3 --lr_scheduler constant \
-	    --lora_dropout 0 --logging_steps 20
+	    --gradient_accumulation 2 --max_steps 120 --learning_rate 5e-3 --lr_scheduler constant \
+	    --logging_steps 20
 	$(RUN) upload_hub.py --adapter $(ADAPTER) --base_model nobody/EXAONE-stand-in --dry_run
 	$(RUN) evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train \
 	    --num_samples 24 --output_dir rehearsal/evaluation --min_f1 0.99
 
+# Marked answers are longer and take more steps.
 rehearse-marked: rehearse-stand-in
 	$(RUN) data_processing.py --answer marked --dataset data/sample --num_samples 24 \
 	    --output rehearsal/marked.jsonl
 	$(RUN) train.py --model $(STAND_IN) --data rehearsal/marked.jsonl \
 	    --output_dir $(MARKED_ADAPTER) --checkpoint_dir rehearsal/marked-results --batch_size 8 \
-	    --gradient_accumulation 1 --max_steps 120 --learning_rate 8e-3 --lr_scheduler constant \
-	    --lora_dropout 0 --logging_steps 20
+	    --gradient_accumulation 2 --max_steps 200 --learning_rate 5e-3 --lr_scheduler constant \
+	    --logging_steps 20
 	$(RUN) evaluate_hub.py --adapter $(MARKED_ADAPTER) --dataset data/sample \
 	    --split train --num_samples 24 --output_dir rehearsal/marked-evaluation --min_f1 0.99
 

@@ -17,9 +17,8 @@ LARGER = {
 }
 # Settings under which the stand-in memorizes 24 sentences.
 MEMORIZE = [
-    *("--batch_size", "8", "--gradient_accumulation", "1", "--max_steps", "120"),
-    *("--learning_rate", "8e-3", "--lr_scheduler", "constant", "--lora_dropout", "0"),
-    *("--logging_steps", "40"),
+    *("--batch_size", "8", "--gradient_accumulation", "2", "--max_steps", "120"),
+    *("--learning_rate", "5e-3", "--lr_scheduler", "constant", "--logging_steps", "40"),
 ]
 
 
