@@ -58,7 +58,7 @@ def klue_sentences(klue_copy) -> list[str]:
 @pytest.mark.parametrize(
     ("corpus", "ways"),
     [
-        ("sample_sentences", [(1, 16), (32, 16), (8, 1)]),
+        ("sample_sentences", [(0, 16), (1, 16), (32, 16), (8, 1)]),
         ("klue_sentences", [(4, 16)]),
     ],
 )
