@@ -72,4 +72,4 @@ bench: install
 	$(BIN)/python -m benchmarks.training
 
 clean:
-	rm -rf .venv rehearsal
+	rm -rf .venv rehearsal rehearsal-gpu

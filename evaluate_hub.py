@@ -65,12 +65,12 @@ def main(argv: list[str] | None = None) -> None:
         check_adapter(args.adapter)
     # Imported here because data sets take a second.
     from ner.evaluation.answering import answer_rows, draw_rows, hash_sentences
-    from ner.text.corpus import find_revision, get_labels
+    from ner.text.corpus import find_revision, get_labels, list_used_labels
 
     rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed, args.labels, args.join)
     labels = get_labels(rows, args.dataset)
     recognizer = build_recognizer(args, args.dataset, labels)
-    check_data_labels(recognizer.task, labels, args.dataset)
+    check_data_labels(recognizer.task, list_used_labels(rows), args.dataset)
     settings = recognizer.settings | {
         "dataset": args.dataset,
         "dataset_revision": find_revision(rows),

@@ -20,9 +20,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-import evaluate_hub
 from ner.cli import InputError, build_parser, run_script
-from ner.evaluation.building import build_local_recognizer
 from ner.evaluation.predictions import find_task
 from ner.text.confidence import find_mentions, select_logprobs
 
@@ -102,12 +100,18 @@ def load_recognizer(path: Path, settings: dict) -> "LocalRecognizer":
     """
     if "adapter" not in settings:
         raise InputError(f"{path}: the model is on a server. Leave out --after_mask")
-    flags = []
-    for name in ("model", "revision", "adapter", "precision", "prompt", "max_new_tokens"):
-        if settings[name] is not None:
-            flags += [f"--{name}", str(settings[name])]
-    labels = find_task(settings).labels
-    recognizer = build_local_recognizer(evaluate_hub.parse_args(flags), None, labels)
+    from ner.evaluation.recognizer import LocalRecognizer
+    from ner.model.adapter import find_adapter
+    from ner.model.hub import find_base
+
+    recognizer = LocalRecognizer(
+        find_base(settings["model"], settings["revision"]),
+        settings["precision"],
+        find_adapter(settings["adapter"]),
+        settings["adapter"],
+        find_task(settings),
+        max_new_tokens=settings["max_new_tokens"],
+    )
     if recognizer.settings["adapter_sha256"] != settings["adapter_sha256"]:
         raise InputError(
             f"{path}: the adapter {settings['adapter']} has changed since. Evaluate it again"

@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from ner.evaluation.answering import draw_rows
 
-    rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed)
+    rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed, args.labels, args.join)
     sentences = dict(enumerate("".join(tokens) for tokens in rows["tokens"]))
     recognizers = [each for name in args.precision for each in build_recognizers(args, name)]
     print_header(recognizers[0].batch_size)

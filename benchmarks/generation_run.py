@@ -54,14 +54,7 @@ class Timing(NamedTuple):
 def load_generator(recognizer: LocalRecognizer) -> CountingGenerator:
     """Load the weights, and answer a sentence so that nothing else is left to load."""
     gc.collect()  # 4-bit layers of the model before are in reference cycles
-    loaded = recognizer.load_generator()
-    generator = CountingGenerator(
-        loaded.model,
-        loaded.tokenizer,
-        loaded.end_tokens,
-        recognizer.draft,
-        recognizer.constrain,
-    )
+    generator = recognizer.load_generator(CountingGenerator)
     prompts = {0: recognizer.encode_prompt("가")}
     list(generator.generate(prompts, [], 1, 2, {0: "가"} if recognizer.copies else {}))
     return generator

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.training import RUNS
 from ner.cli import InputError, build_parser, positive_int, run_script
-from ner.files import check_writable, free_bytes, read_json, write_atomically
+from ner.files import check_writable, free_bytes, read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = {f"training, {name}": name for name in RUNS}
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     for step in [step for part in args.parts for step in PARTS[part]]:
         if step not in record["steps"]:
             record["steps"][step] = run_apart(step, argv)
-            write_atomically(args.output, json.dumps(record, indent=2) + "\n")
+            write_json(args.output, record)
         print(format_row(step, record["steps"][step]), flush=True)
     for warning in list_warnings(record):
         print(warning)

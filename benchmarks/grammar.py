@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--revision", help="its branch, tag or commit (default: the newest)")
     add_sentence_flags(parser)
     args = parser.parse_args(argv)
-    rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed)
+    rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed, args.labels, args.join)
     base = find_base(args.model, args.revision)
     tokenizer = load_tokenizer(base)
     rules = CopyRules(tokenizer, find_end_tokens(base, tokenizer), draft=0, constrain=True)

@@ -5,7 +5,6 @@ A step runs one of the scripts. A complete step is skipped, and an interrupted o
 
 import argparse
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.training import KEEP_MEMORY
 from ner.cli import InputError, describe_changes, fraction, positive_int
-from ner.files import read_json, write_atomically
+from ner.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -89,7 +88,7 @@ def check_settings(work_dir: Path, settings: dict, flag: str = "--work_dir") -> 
             + "\n  ".join(changes)
             + f"\nChoose another {flag}"
         )
-    write_atomically(path, json.dumps(settings))
+    write_json(path, settings)
 
 
 def hash_model(folder: Path) -> str | None:

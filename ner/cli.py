@@ -88,9 +88,12 @@ def probability(text: str) -> float:
 
 
 def describe_changes(before: dict, now: dict) -> list[str]:
-    """One line for each setting whose value differs between two runs."""
+    """One line for each setting whose value differs between two runs.
+
+    Labels in another order are another prompt, although the dictionaries are equal.
+    """
     return [
         f"{name}: was {before.get(name)}, now {now.get(name)}"
         for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
+        if str(before.get(name)) != str(now.get(name))
     ]

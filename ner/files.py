@@ -41,6 +41,11 @@ def read_json(path: Path) -> dict | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON object, for people and for `read_json`."""
+    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
 def find_existing_parent(path: Path) -> Path:
     """The path itself or its nearest parent that exists."""
     resolved = path.resolve()

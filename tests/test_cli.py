@@ -105,3 +105,6 @@ def test_changed_settings_are_listed():
         "loss: was answer, now None",
         "prompt: was None, now basic",
     ]
+    labels = {"PS": "사람", "LC": "장소"}
+    assert describe_changes({"labels": labels}, {"labels": dict(sorted(labels.items()))})
+    assert describe_changes(before, dict(sorted(before.items()))) == []

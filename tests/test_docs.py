@@ -28,7 +28,8 @@ MODULES = [
     "tests.stand_in",
 ]
 FEWEST_COMMANDS = dict.fromkeys(READMES, 12) | {"docs/training.md": 8, "docs/evaluation.md": 8}
-FOREIGN_FLAGS = {"--index-url", "--logdir", "--outfile"}  # pip's, TensorBoard's, llama.cpp's
+# Of pip, TensorBoard, llama.cpp and vLLM.
+FOREIGN_FLAGS = {"--index-url", "--logdir", "--outfile", "--served-model-name"}
 MOST_WORDS = 1000
 
 BLOCK = re.compile(r"^```.*?^```$|^ {4}[^\n]+", re.MULTILINE | re.DOTALL)

@@ -1,1 +1,1 @@
-"""Turn a model's answers into scores, an error budget and a report page."""
+"""Ask a model, and turn its answers into scores, an error budget and a report page."""

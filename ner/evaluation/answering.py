@@ -112,10 +112,10 @@ def collect_predictions(path: Path, settings: dict) -> None:
         if not part.is_file():
             continue
         earlier, answered = read_predictions(part)
-        if answered and earlier != settings:
+        if answered and (changes := describe_changes(earlier, settings)):
             raise InputError(
                 f"{part} holds answers made with other settings, and the two would be mixed:\n  "
-                + "\n  ".join(describe_changes(earlier, settings))
+                + "\n  ".join(changes)
                 + f"\nChoose another --output_dir, or delete {part.parent}"
             )
         rows.update((row["id"], row) for row in answered)

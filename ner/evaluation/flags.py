@@ -62,8 +62,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "--max_new_tokens",
         type=positive_int,
         metavar="N",
-        help="limit of an answer (default: twice the longest training answer if there is a "
-        "--dataset, else 512)",
+        help="limit of an answer (default: twice the longest training answer in evaluate_hub.py, "
+        "512 in tag.py and with --endpoint)",
     )
     model.add_argument(
         "--batch_size",

@@ -101,15 +101,14 @@ def find_task(settings: dict) -> Task:
     return read_task({"prompt": KLUE_TASK.prompt} | settings) or KLUE_TASK
 
 
-def find_shared_labels(settings: dict, others: dict) -> Mapping[str, str]:
-    """The labels of two predictions files. Raises InputError if they differ."""
+def check_same_labels(settings: dict, others: dict) -> None:
+    """Check that two predictions files have the same labels. Raises InputError."""
     labels, other_labels = find_task(settings).labels, find_task(others).labels
     if set(labels) != set(other_labels):
         raise InputError(
             "the two files have different labels and cannot be compared: "
             f"{', '.join(labels)} and {', '.join(other_labels)}"
         )
-    return labels
 
 
 def check_same_sentences(rows: list[dict], others: list[dict]) -> None:
@@ -142,7 +141,7 @@ def check_comparable(
     settings, rows = files[0]
     for path, (other_settings, other_rows) in zip(paths[1:], files[1:], strict=True):
         try:
-            find_shared_labels(settings, other_settings)
+            check_same_labels(settings, other_settings)
             check_same_sentences(rows, other_rows)
         except InputError as error:
             raise InputError(f"{paths[0]} and {path}: {error}") from None

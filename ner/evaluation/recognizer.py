@@ -36,9 +36,9 @@ class LocalRecognizer:
     `adapter` is the adapter's folder, `adapter_name` the name that the user gave. The training
     answers of `dataset`, read with `tag_names` and `join`, decide `max_new_tokens` if it is not
     given. Marked answers are held to exact copies of their sentences unless `constrain` is false,
-    and `draft` tokens of the copy are
-    tried in each call of the model. Raises InputError, before the download, if this machine cannot
-    run or hold the model or if JSON answers are to be constrained.
+    and `draft` tokens of the copy are tried in each call of the model. Raises InputError, before
+    the download, if this machine cannot run or hold the model or if JSON answers are to be
+    constrained.
     """
 
     def __init__(
@@ -111,14 +111,12 @@ class LocalRecognizer:
         """The model, loaded for the first answer and kept for all others."""
         return self.load_generator()
 
-    def load_generator(self) -> AnswerGenerator:
+    def load_generator(self, kind: type[AnswerGenerator] = AnswerGenerator) -> AnswerGenerator:
         """Download and load the weights."""
         download_base(self.base)
         model = load_recognizer(self.base, self.precision, self.adapter)
         end_tokens = find_end_tokens(self.base, self.tokenizer)
-        return AnswerGenerator(
-            model, self.tokenizer, end_tokens, self.draft, self.constrain, self.task.labels
-        )
+        return kind(model, self.tokenizer, end_tokens, self.draft, self.constrain, self.task.labels)
 
 
 def find_recognizer_base(

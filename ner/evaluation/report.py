@@ -1,6 +1,5 @@
 """Score or compare predictions files: print the figures and write the files beside the first."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from ner.evaluation.tables import (
     format_scores,
     format_table,
 )
-from ner.files import check_writable, write_atomically
+from ner.files import check_writable, write_atomically, write_json
 from ner.text.klue import LABELS
 
 
@@ -109,7 +108,3 @@ def write_systems(path: Path, comparison: dict) -> None:
     write_atomically(path.with_name("systems.svg"), picture)
     for suffix in ("json", "md", "svg"):
         print(path.with_name(f"systems.{suffix}"))
-
-
-def write_json(path: Path, content: dict) -> None:
-    write_atomically(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")

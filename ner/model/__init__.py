@@ -1,1 +1,1 @@
-"""Find, download and load base models and adapters."""
+"""Find, download and load base models and adapters, and generate answers with them."""

@@ -1,1 +1,1 @@
-"""Publish an adapter on the Hugging Face Hub: its name, its files, its card, the upload."""
+"""Publish an adapter on the Hugging Face Hub, or merge it into its base and export the result."""

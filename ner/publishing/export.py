@@ -10,7 +10,13 @@ from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedConfig
 
 from ner.cli import InputError
-from ner.files import find_existing_parent, free_bytes, replace_folder, write_atomically
+from ner.files import (
+    find_existing_parent,
+    free_bytes,
+    replace_folder,
+    write_atomically,
+    write_json,
+)
 from ner.model.device import count_parameters
 from ner.model.exaone import ExaoneConfig
 from ner.model.hub import Base, download_base
@@ -82,7 +88,7 @@ def write_checkpoint(
             "adapter_sha256": hash_adapter(merging.adapter),
             "onto": "nf4" if merging.nf4 else "original",
         }
-        write_atomically(part / EXPORT_RECORD, json.dumps(record, indent=2) + "\n")
+        write_json(part / EXPORT_RECORD, record)
     print(f"exported: {folder}")
 
 
@@ -98,7 +104,7 @@ def write_weights(tensors: dict[str, StoredTensor], merging: Merging, folder: Pa
             write_shard({name: tensors[name] for name in names}, merging, folder / file, progress)
     if shards.is_sharded:
         index = {"metadata": shards.metadata, "weight_map": shards.tensor_to_filename}
-        write_atomically(folder / "model.safetensors.index.json", json.dumps(index, indent=2))
+        write_json(folder / "model.safetensors.index.json", index)
 
 
 def write_shard(
@@ -123,7 +129,7 @@ def write_config(
         fields.pop(name, None)
     # Old and new versions of Transformers read this name of the field.
     fields["torch_dtype"] = str(dtype).removeprefix("torch.")
-    write_atomically(folder / "config.json", json.dumps(fields, indent=2) + "\n")
+    write_json(folder / "config.json", fields)
 
 
 def write_tokenizer(base: Base, config: PreTrainedConfig, folder: Path) -> None:
@@ -135,7 +141,7 @@ def write_tokenizer(base: Base, config: PreTrainedConfig, folder: Path) -> None:
     if fields["tokenizer_class"] == "TokenizersBackend":
         # The name that versions of Transformers below 5 know, too.
         fields["tokenizer_class"] = "PreTrainedTokenizerFast"
-    write_atomically(path, json.dumps(fields, ensure_ascii=False, indent=2) + "\n")
+    write_json(path, fields)
     GenerationConfig(
         bos_token_id=config.bos_token_id,
         eos_token_id=find_end_tokens(base, tokenizer),

@@ -1,14 +1,13 @@
 """Write tagged documents in four formats, to a file that an interrupted run continues."""
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from ner.cli import InputError, describe_changes
-from ner.files import check_writable, format_json_line, read_json, write_atomically
+from ner.files import check_writable, format_json_line, read_json, write_json
 from ner.tagging.reading import Document
 from ner.tagging.recognizer import Names
 from ner.text.documents import LINE_BREAKS, Sentence
@@ -131,4 +130,4 @@ class OutputFile:
             "bytes": self.size,
             "complete": self.complete,
         }
-        write_atomically(self.record, json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+        write_json(self.record, record)

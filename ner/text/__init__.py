@@ -1,1 +1,1 @@
-"""Sentences, tags and answers. Pure Python, apart from reading data sets."""
+"""Sentences, tags and answers. No model and no PyTorch."""

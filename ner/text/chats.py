@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ner.cli import InputError
-from ner.files import format_json_line, read_json, write_atomically
+from ner.files import format_json_line, read_json, write_atomically, write_json
 from ner.text.prompts import SYSTEM_PROMPTS
 from ner.text.task import Task, read_task
 
@@ -26,7 +26,7 @@ def write_chats(path: Path, chats: list[dict], source: dict) -> None:
         "sha256": hashlib.sha256(content.encode()).hexdigest(),
     }
     write_atomically(path, content)
-    write_atomically(source_path(path), json.dumps(record, ensure_ascii=False, indent=2) + "\n")
+    write_json(source_path(path), record)
 
 
 def describe_chats(path: Path) -> dict:

@@ -171,6 +171,13 @@ def get_labels(rows: Dataset, dataset: str) -> dict[str, str]:
     return choose_labels(labels, listed, dataset)
 
 
+def list_used_labels(rows: Dataset) -> list[str]:
+    """The labels of the entities in these rows."""
+    id2label = get_id2label(rows)
+    used = {tag for tags in rows["ner_tags"] for tag in tags}
+    return sorted(list_labels(read_tag(id2label[tag]) for tag in used))
+
+
 def get_id2label(rows: Dataset) -> dict[int, str]:
     """The data set's own numbering of the tags."""
     return dict(enumerate(rows.features["ner_tags"].feature.names))

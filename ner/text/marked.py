@@ -61,6 +61,10 @@ def read_marked(
         ]
         return {"read": "copied", "edits": 0}, mentions
     alignment = align(copy.text, sentence)
+    if copy.marks and 0 < alignment.end <= copy.marks[0].start:
+        # The sentence without marks, and then with them.
+        copy = skip_text(copy, alignment.end)
+        alignment = align(copy.text, sentence)
     read = alignment.classify()
     mentions, end = [], 0
     for mark in copy.marks:
@@ -70,6 +74,12 @@ def read_marked(
         end = span[1] if span else end
         mentions.append(describe_mention(copy, mark, span, known))
     return {"read": read, "edits": alignment.count_edits()}, mentions
+
+
+def skip_text(copy: MarkedText, end: int) -> MarkedText:
+    """A marked text without its first `end` characters, in which there is no mark."""
+    marks = [mark._replace(start=mark.start - end, end=mark.end - end) for mark in copy.marks]
+    return MarkedText(copy.text[end:], marks)
 
 
 def locate_marks(answer: str) -> list[tuple[int, int]]:
@@ -135,6 +145,7 @@ class Alignment:
             for index, (unit, place) in enumerate(zip(copy, places, strict=True))
             if place is not None and unit.form == sentence[place].form
         ]
+        self.end = copy[self.matched[-1]].end if self.matched else 0  # in the copy
         copied = {places[index] for index in self.matched}
         self.missing = [place for place in range(len(sentence)) if place not in copied]
         within = range(self.matched[0], self.matched[-1]) if self.matched else ()

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from itertools import chain
 
-MOST_WORDS = 0.1  # of the tokens of a data set whose tokens are characters
+# Shares of the tokens of a data set whose tokens are characters.
+FEWEST_SPACES, MOST_WORDS = 0.02, 0.1
 
 
 def are_words(sentences: Sequence[Sequence[str]]) -> bool:
     """Whether tokens are words, without the spaces between them, and not characters.
 
-    If one is white space, or at most a tenth is longer than a character, they are characters.
+    If a fiftieth is white space, or at most a tenth is longer than a character, they are
+    characters.
     """
     tokens = list(chain.from_iterable(sentences))
-    if any(token.isspace() for token in tokens):
+    if sum(token.isspace() for token in tokens) >= FEWEST_SPACES * len(tokens):
         return False
     return sum(len(token) > 1 for token in tokens) > MOST_WORDS * len(tokens)
 

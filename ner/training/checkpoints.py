@@ -45,7 +45,8 @@ def check_unused(folder: Path) -> None:
     if checkpoints := list_checkpoints(folder):
         raise InputError(
             f"{folder} holds {checkpoints[0].name} of an earlier run. To continue it, add "
-            f"--resume. To start again, delete {folder} or choose another --checkpoint_dir"
+            f"--resume. To start again, delete {folder} or choose another --checkpoint_dir, and "
+            "another --output_dir to keep the earlier adapter"
         )
 
 

@@ -21,7 +21,7 @@ def check_packing(trainer: ChatTrainer) -> None:
     """
     name = trainer.model.config.name_or_path
     rows = sorted(trainer.train_dataset, key=lambda row: len(row["input_ids"]))[-2:]
-    trainer.model.train()  # for Linear4bit, see ScoreValidation.score
+    trainer.model.train()  # for Linear4bit, see ScoreValidation.answer
     collate = DataCollatorForLanguageModeling(trainer.processing_class.pad_token_id)
     padded = score_labels(trainer, collate(rows), rows)
     try:

@@ -3,7 +3,6 @@
 The defaults of the settings are in train.py.
 """
 
-import json
 import sys
 from argparse import Namespace
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ner.cli import InputError
-from ner.files import read_json, write_atomically
+from ner.files import read_json, write_json
 from ner.model.adapter import RECORD, read_adapter_config, read_adapter_task
 from ner.model.hub import Base, download_base, find_base
 from ner.model.process import get_process
@@ -155,8 +154,8 @@ def inherit_settings(args: Namespace, adapter: Path) -> dict:
 def check_task(settings: TrainingSettings, data: dict) -> None:
     """Check that the labels and the prompt of the chats are known.
 
-    `data` comes from `describe_chats`. Otherwise prints a note, or raises InputError if validation
-    needs them.
+    `data` comes from `describe_chats`. If they are not known, prints a note, or raises InputError
+    if validation needs them.
     """
     if find_task(data):
         return
@@ -217,15 +216,11 @@ def find_run_base(settings: TrainingSettings, resume: bool) -> Base:
     return find_base(settings.model, revision)
 
 
-def write_record(folder: Path, run: dict) -> None:
-    write_atomically(folder / RECORD, json.dumps(run, ensure_ascii=False, indent=2))
-
-
 def begin_run(settings: TrainingSettings, base: Base, run: dict) -> None:
     """Record a run and download its base model, once for all processes."""
     process = get_process()
     if process.is_main_process:
-        write_record(settings.checkpoint_dir, run)
+        write_json(settings.checkpoint_dir / RECORD, run)
     with process.main_process_first():
         download_base(base)
 

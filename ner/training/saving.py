@@ -1,6 +1,5 @@
 """Save a trained adapter and check its tensors and its effect."""
 
-import json
 import math
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from ner.files import replace_folder, write_atomically
+from ner.files import replace_folder, write_json
 from ner.model.adapter import RECORD
 from ner.model.tensors import list_differing
 from ner.training.trainer import ChatTrainer
@@ -29,7 +28,7 @@ def save_adapter(
         record = run | {"steps": trainer.state.global_step, "log": trainer.state.log_history}
         if min_confidence is not None:
             record["min_confidence"] = min_confidence
-        write_atomically(part / RECORD, json.dumps(record, ensure_ascii=False, indent=2))
+        write_json(part / RECORD, record)
         check_adapter(trainer.model, part, trainer.train_dataset[0])
     print(f"saved: {folder}")
 

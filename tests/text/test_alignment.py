@@ -1,3 +1,4 @@
+import unicodedata
 from itertools import pairwise
 
 import pytest
@@ -26,6 +27,7 @@ def test_further_occurrences_are_returned_apart():
     assert further == [{"label": "LC", "text": "춘천", "start": 12, "end": 14}]
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
 @pytest.mark.parametrize(
     ("sentence", "answer", "expected"),
     [
@@ -104,8 +106,16 @@ def test_further_occurrences_are_returned_apart():
         ),
     ],
 )
-def test_each_mention_gets_its_own_occurrence(sentence, answer, expected):
-    assert find_placed(answer, sentence) == expected
+def test_each_mention_gets_its_own_occurrence(sentence, answer, expected, form):
+    """Also in a decomposed sentence, whose places are those of the composed one."""
+    sentence = unicodedata.normalize(form, sentence)
+
+    def compose(text: str) -> str:
+        return unicodedata.normalize("NFC", text)
+
+    found = find_placed(answer, sentence)
+    composed = [(label, compose(text), len(compose(sentence[:at]))) for label, text, at in found]
+    assert composed == expected
 
 
 @pytest.mark.parametrize(

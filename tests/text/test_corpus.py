@@ -12,6 +12,7 @@ from ner.text.corpus import (
     find_revision,
     get_id2label,
     get_labels,
+    list_used_labels,
     load_split,
     sample_rows,
 )
@@ -222,6 +223,7 @@ def test_klue_labels_keep_their_order_and_descriptions(tmp_path):
     rows = load_split(str(tmp_path), "train")
     assert list(get_labels(rows, str(tmp_path)).items()) == list(LABELS.items())
     assert get_id2label(rows) == dict(enumerate(TAGS))
+    assert list_used_labels(rows) == ["PS", "QT"]
 
 
 def test_shop_corpus_has_every_label():

@@ -10,6 +10,7 @@ from ner.text.words import are_words, insert_spaces
         ([list("봄이 왔다")], False),
         ([list("봄이")], False),
         ([["손흥민", "은", " ", "달린다"]], False),
+        ([["손흥민은", "달린다"] * 50, ["\xa0"]], True),
         ([list("봄이왔다여름이왔"), ["10", "월"]], False),
         ([["봄", "이", "왔", "다", "여름이"]], True),
         ([[], []], False),

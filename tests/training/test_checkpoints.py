@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from ner.cli import InputError
+from ner.files import write_json
+from ner.model.adapter import RECORD
 from ner.training.checkpoints import (
     check_unused,
     count_steps,
@@ -13,7 +15,6 @@ from ner.training.checkpoints import (
     is_complete,
     list_checkpoints,
 )
-from ner.training.run import write_record
 
 CHECKPOINT_FILES = [
     *("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth"),
@@ -77,7 +78,7 @@ def test_folder_of_an_earlier_run_is_not_used_for_a_new_one(tmp_path):
 
 
 def test_run_is_not_resumed_with_other_settings(run, tmp_path):
-    write_record(tmp_path, run)
+    write_json(tmp_path / RECORD, run)
     checkpoint = write_checkpoint(tmp_path, 7)
     assert find_checkpoint(tmp_path, run) == checkpoint
     changed = run | {"base": {"name": "alice/base", "revision": "beef"}}
@@ -92,6 +93,6 @@ def test_run_is_not_resumed_with_other_settings(run, tmp_path):
 
 def test_nothing_to_resume(run, tmp_path, capfd):
     assert find_checkpoint(tmp_path, run) is None
-    write_record(tmp_path, run)
+    write_json(tmp_path / RECORD, run)
     assert find_checkpoint(tmp_path, run) is None
     assert capfd.readouterr().out.count("no checkpoint to resume from") == 2

@@ -7,6 +7,8 @@ from transformers.training_args import OptimizerNames
 
 import train
 from ner.cli import InputError
+from ner.files import write_json
+from ner.model.adapter import RECORD
 from ner.model.hub import Base
 from ner.model.tensors import hash_adapter
 from ner.text.chats import describe_chats, find_task, write_chats
@@ -25,7 +27,6 @@ from ner.training.run import (
     flatten_run,
     inherit_settings,
     split_batch,
-    write_record,
 )
 from tests.training.helpers import make_settings
 
@@ -59,7 +60,7 @@ def test_the_machine_decides_optimizer_and_checkpointing():
 
 @pytest.mark.parametrize("cuda", [True, False])
 def test_resumed_run_keeps_its_optimizer(tmp_path, cuda):
-    write_record(tmp_path, {"settings": {"optim": "paged_adamw_32bit"}})
+    write_json(tmp_path / RECORD, {"settings": {"optim": "paged_adamw_32bit"}})
     command = ["--checkpoint_dir", str(tmp_path)]
     assert make_settings(*command, "--resume", cuda=cuda).optim == "paged_adamw_32bit"
     assert make_settings(*command, "--resume", "--optim", "sgd", cuda=cuda).optim == "sgd"
