@@ -13,6 +13,7 @@ install-dev: .venv/installed-dev
 
 # Python compiles a module on its first import. Compiling all of them takes a minute.
 .venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("$(PYTHON) is older than 3.11. Name a newer one: make PYTHON=python3.12 install")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --requirement requirements.txt
 	touch $@
