@@ -19,15 +19,15 @@ import sys
 from pathlib import Path
 
 from ner.cli import build_parser, run_script
-from ner.evaluation.building import build_recognizer, choose_min_confidence
-from ner.evaluation.flags import (
+from ner.files import check_writable
+from ner.inference.building import build_recognizer, choose_min_confidence
+from ner.inference.flags import (
     add_min_confidence_flag,
     add_model_flags,
     add_sentence_flags,
     add_server_flags,
     check_flags,
 )
-from ner.files import check_writable
 from ner.model.adapter import check_adapter
 from ner.text.task import check_data_labels
 

@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     nf4 = args.onto == "trained" and (read_precision(adapter) or "nf4") == "nf4"
 
     # Imported after the checks: PyTorch and PEFT take seconds.
-    from ner.evaluation.recognizer import find_recognizer_base
+    from ner.inference.recognizer import find_recognizer_base
     from ner.model.loading import load_config
     from ner.publishing.export import check_space, read_license, write_checkpoint
     from ner.publishing.merging import prepare_merging

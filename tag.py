@@ -16,14 +16,14 @@ import sys
 from pathlib import Path
 
 from ner.cli import InputError, build_parser, run_script
-from ner.evaluation.building import build_recognizer, choose_min_confidence
-from ner.evaluation.flags import (
+from ner.files import check_writable
+from ner.inference.building import build_recognizer, choose_min_confidence
+from ner.inference.flags import (
     add_min_confidence_flag,
     add_model_flags,
     add_server_flags,
     check_flags,
 )
-from ner.files import check_writable
 from ner.tagging.reading import STDIN, check_inputs, read_documents, read_texts
 from ner.tagging.recognizer import Recognizer
 from ner.tagging.writing import FORMATS

@@ -18,7 +18,7 @@ from ner.cli import build_parser, fraction, non_negative_float, positive_int, ru
 from ner.files import check_replaceable, check_writable
 from ner.model.adapter import RECORD, find_adapter
 from ner.model.names import ADAPTER, EXAONE
-from ner.model.process import get_process, has_cuda
+from ner.model.process import get_process
 from ner.text.chats import find_task, load_chats
 from ner.training.checkpoints import check_unused, find_checkpoint
 from ner.training.run import (
@@ -176,6 +176,8 @@ def main(argv: list[str] | None = None) -> None:
     check_writable(args.checkpoint_dir / RECORD)
     if not args.resume:
         check_unused(args.checkpoint_dir)
+    from ner.model.gpu import has_cuda
+
     adapter = find_adapter(args.adapter)
     settings = complete_settings(args, adapter, has_cuda())
     base = find_run_base(settings, args.resume)

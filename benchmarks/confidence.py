@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from ner.evaluation.recognizer import LocalRecognizer
+    from ner.inference.recognizer import LocalRecognizer
     from ner.model.copying import Copy
 
 MEASURES: dict[str, Callable[[list[float]], float]] = {  # of the logarithms of probabilities
@@ -100,7 +100,7 @@ def load_recognizer(path: Path, settings: dict) -> "LocalRecognizer":
     """
     if "adapter" not in settings:
         raise InputError(f"{path}: the model is on a server. Leave out --after_mask")
-    from ner.evaluation.recognizer import LocalRecognizer
+    from ner.inference.recognizer import LocalRecognizer
     from ner.model.adapter import find_adapter
     from ner.model.hub import find_base
 

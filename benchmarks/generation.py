@@ -19,12 +19,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ner.cli import InputError, build_parser, non_negative_int, positive_int, run_script
-from ner.evaluation.building import build_local_recognizer
-from ner.evaluation.flags import PRECISIONS, add_model_flags, add_sentence_flags
+from ner.inference.building import build_local_recognizer
+from ner.inference.flags import PRECISIONS, add_model_flags, add_sentence_flags
 
 if TYPE_CHECKING:
     from benchmarks.generation_run import Timing
-    from ner.evaluation.recognizer import LocalRecognizer
+    from ner.inference.recognizer import LocalRecognizer
     from ner.text.answers import Answer
 
 NAMES = {  # by whether answers copy the sentence, and whether exact copies are enforced

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from ner.evaluation.recognizer import LocalRecognizer
+from ner.inference.recognizer import LocalRecognizer
 from ner.model.copying import Copy
 from ner.model.generation import AnswerGenerator, PartialAnswer
 from ner.text.answers import Answer

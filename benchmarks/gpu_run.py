@@ -20,8 +20,8 @@ from benchmarks.training import list_flags
 from benchmarks.training_run import find_peak_bytes, measure
 from data_processing import preprocessing_data
 from ner.evaluation.answering import draw_rows
-from ner.evaluation.recognizer import LocalRecognizer
 from ner.files import replace_folder
+from ner.inference.recognizer import LocalRecognizer
 from ner.model.exaone import ExaoneConfig
 from ner.model.gpu import find_driver
 from ner.model.hub import Base

@@ -12,7 +12,7 @@ import torch
 
 from ner.cli import build_parser, run_script
 from ner.evaluation.answering import draw_rows
-from ner.evaluation.flags import add_sentence_flags
+from ner.inference.flags import add_sentence_flags
 from ner.model.copying import Copy, CopyRules
 from ner.model.hub import find_base
 from ner.model.tokenizer import find_end_tokens, load_tokenizer

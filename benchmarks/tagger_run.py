@@ -11,9 +11,8 @@ from datasets import Dataset
 from benchmarks.runs import check_settings
 from ner.cli import InputError, non_negative_float, positive_int
 from ner.evaluation.answering import draw_rows, hash_sentences
-from ner.evaluation.flags import add_split_flags
 from ner.files import check_writable, format_json_line, write_atomically
-from ner.model.process import has_cuda
+from ner.inference.flags import add_split_flags
 from ner.text.corpus import find_revision, get_id2label, get_labels, load_split
 from ner.text.labels import list_tags
 from ner.text.task import is_klue
@@ -106,7 +105,10 @@ def read_corpus(args: argparse.Namespace) -> Corpus:
 
 def use_gpu() -> bool:
     """Whether to train on this machine's GPU. Raises InputError if it has several."""
-    import torch  # see has_cuda
+    # Imported here because PyTorch takes seconds.
+    import torch
+
+    from ner.model.gpu import has_cuda
 
     if not has_cuda():
         return False
@@ -143,7 +145,7 @@ def explain_faults(batch_size: int) -> Iterator[None]:
         message = "the same command continues after the last whole epoch"
         raise KeyboardInterrupt(message) from None
     except Exception as error:
-        from ner.model.device import is_out_of_memory  # see has_cuda
+        from ner.model.device import is_out_of_memory  # see use_gpu
 
         if not is_out_of_memory(error):
             raise

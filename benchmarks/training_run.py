@@ -11,9 +11,9 @@ from peft import LoraConfig
 from transformers import PreTrainedConfig, TrainerCallback
 
 import train
+from ner.model.gpu import has_cuda
 from ner.model.hub import Base
 from ner.model.loading import build_empty, load_config, load_model
-from ner.model.process import has_cuda
 from ner.model.tokenizer import find_end_tokens, load_tokenizer
 from ner.text.chats import load_chats
 from ner.training.encoding import IGNORED, encode_chats

@@ -96,7 +96,7 @@ def marked_adapter(stand_in, write_once) -> Path:
 @pytest.fixture(scope="session")
 def recognizer(adapter, stand_in):
     """The adapter on its base, unquantized and in float32."""
-    from ner.evaluation.recognizer import LocalRecognizer
+    from ner.inference.recognizer import LocalRecognizer
     from ner.model.hub import Base
     from ner.text.task import build_task
 

@@ -16,7 +16,7 @@ import pytest
 
 import evaluate_hub  # noqa: F401
 import ner.evaluation.answering
-import ner.evaluation.recognizer
+import ner.inference.recognizer
 import ner.training.faults
 import ner.training.machine
 import ner.training.packing_check

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import confidence
 from ner.cli import InputError
-from ner.evaluation.recognizer import LocalRecognizer
+from ner.inference.recognizer import LocalRecognizer
 from ner.model.copying import Copy, CopyRules
 from ner.model.hub import Base
 from ner.text.confidence import measure_confidence

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import generation, generation_run
 from ner.cli import InputError
 from ner.evaluation.answering import draw_rows
-from ner.evaluation.recognizer import LocalRecognizer
+from ner.inference.recognizer import LocalRecognizer
 from ner.model.adapter import RECORD
 from ner.model.hub import Base
 from ner.text.answers import Answer, Piece

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 import evaluate_hub
 from ner.cli import InputError
-from ner.evaluation.building import build_recognizer
-from ner.evaluation.recognizer import LocalRecognizer
+from ner.inference.building import build_recognizer
+from ner.inference.recognizer import LocalRecognizer
 from ner.model.adapter import read_adapter_task
 from ner.text.corpus import load_split
 from ner.text.task import KLUE_TASK, build_task
@@ -138,7 +138,7 @@ def test_impossible_number_is_reported_with_its_flag(flags, name, capsys):
     ],
 )
 def test_copying_flags_reach_the_model(flags, constrain, draft, stand_in, monkeypatch):
-    monkeypatch.setattr("ner.evaluation.recognizer.LocalRecognizer", lambda **settings: settings)
+    monkeypatch.setattr("ner.inference.recognizer.LocalRecognizer", lambda **settings: settings)
     args = evaluate_hub.parse_args(["--adapter", "none", "--model", str(stand_in), *flags])
     settings = build_recognizer(args)
     assert (settings["constrain"], settings["draft"]) == (constrain, draft)
@@ -152,7 +152,7 @@ def test_json_answers_cannot_be_constrained(adapter, tmp_path):
 
 def test_json_answers_cannot_be_drafted(adapter, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "ner.evaluation.recognizer.LocalRecognizer", lambda **settings: pytest.fail("too late")
+        "ner.inference.recognizer.LocalRecognizer", lambda **settings: pytest.fail("too late")
     )
     flags = ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path), "--draft", "8"]
     with pytest.raises(InputError, match="--draft is for marked answers, but the prompt basic"):

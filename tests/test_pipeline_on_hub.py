@@ -41,7 +41,7 @@ def hub(stand_in):
 
 @pytest.fixture(scope="module")
 def client(hub, tmp_path_factory):
-    modules = ["ner.evaluation.recognizer", "ner.training.faults", "ner.training.validation"]
+    modules = ["ner.inference.recognizer", "ner.training.faults", "ner.training.validation"]
     with HubClient(hub, tmp_path_factory.mktemp("home"), *modules) as client:
         yield client
 

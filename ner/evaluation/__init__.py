@@ -1,1 +1,1 @@
-"""Ask a model, and turn its answers into scores, an error budget and a report page."""
+"""Answer a split and turn the answers into scores, an error budget and a report page."""

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from datasets import Dataset
 from tqdm import tqdm
@@ -12,29 +11,13 @@ from tqdm import tqdm
 from ner.cli import InputError, describe_changes
 from ner.evaluation.predictions import read_predictions
 from ner.files import format_json_line, write_atomically
+from ner.inference.building import SentenceRecognizer
 from ner.model.process import get_process
 from ner.text.answers import Answer
 from ner.text.confidence import round_pieces
 from ner.text.conversion import tag_answer
 from ner.text.corpus import Join, get_id2label, load_split, sample_rows
 from ner.text.task import Task
-
-
-class SentenceRecognizer(Protocol):
-    """A model that finds the named entities of sentences.
-
-    `ner.tagging` has the `Recognizer` of longer texts, which asks such a model.
-    """
-
-    task: Task
-    max_new_tokens: int  # the limit of an answer
-
-    @property
-    def settings(self) -> dict:
-        """Everything the answers depend on."""
-
-    def answer(self, sentences: dict[int, str]) -> Iterator[Answer]:
-        """Yield answers by the sentences' indices, in any order."""
 
 
 def draw_rows(

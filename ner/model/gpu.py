@@ -6,7 +6,7 @@ import subprocess
 import torch
 
 from ner.cli import InputError
-from ner.model.process import get_process, has_cuda
+from ner.model.process import get_process
 
 # The oldest driver for each version of CUDA: docs.nvidia.com/deploy/cuda-compatibility
 OLDEST_DRIVERS = {"12": 525, "13": 580}
@@ -55,6 +55,15 @@ def check_driver() -> None:
         f"PyTorch {version} (CUDA {cuda}) finds no GPU, but nvidia-smi finds one, with driver "
         f"{driver}. To see why, run: python -c 'import torch; torch.cuda.init()'. {TO_USE_THE_CPU}"
     )
+
+
+def has_cuda() -> bool:
+    """Whether PyTorch can use a CUDA GPU here.
+
+    Raises InputError if there is a card that PyTorch cannot use.
+    """
+    check_driver()
+    return torch.cuda.is_available()
 
 
 def check_card(precision: str, emulate: bool) -> None:

@@ -13,7 +13,7 @@ from ner.text.documents import Sentence, split_sentences
 from ner.text.task import KLUE_TASK
 
 if TYPE_CHECKING:
-    from ner.evaluation.answering import SentenceRecognizer
+    from ner.inference.building import SentenceRecognizer
 
 SENTENCES = 1024  # that the model is given at a time
 # A window of 4,096 tokens holds the prompt, a sentence of this many characters, and its copy.
@@ -68,7 +68,7 @@ class Recognizer:
         source = find_record_folder(folder, model)
         task = read_adapter_task(source) if source else None
         # Imported after the adapter is found: PyTorch and PEFT take seconds.
-        from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
+        from ner.inference.recognizer import LocalRecognizer, find_recognizer_base
 
         base = find_recognizer_base(folder, adapter, model, revision)
         local = LocalRecognizer(base, precision, folder, adapter, task or KLUE_TASK, batch_size)

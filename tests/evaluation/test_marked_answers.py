@@ -2,7 +2,7 @@
 
 import pytest
 
-from ner.evaluation.recognizer import LocalRecognizer
+from ner.inference.recognizer import LocalRecognizer
 from ner.model.generation import AnswerGenerator
 from ner.model.hub import Base
 from ner.model.lora import load_recognizer

@@ -6,8 +6,8 @@ import torch
 import tag
 import train
 from ner.cli import InputError
-from ner.model.gpu import check_card, check_driver
-from ner.model.process import get_process, has_cuda
+from ner.model.gpu import check_card, check_driver, has_cuda
+from ner.model.process import get_process
 from tests.training.helpers import build_command
 
 
@@ -71,7 +71,7 @@ def test_machine_without_a_card(install_driver, monkeypatch, tmp_path):
 def question(stand_in, monkeypatch) -> list[str]:
     """A command that asks a model. It fails the test if the model's configuration is read."""
     monkeypatch.setattr(
-        "ner.evaluation.recognizer.load_config", lambda *_: pytest.fail("a model was read")
+        "ner.inference.recognizer.load_config", lambda *_: pytest.fail("a model was read")
     )
     return ["--adapter", "none", "--model", str(stand_in), "--text", "손흥민"]
 

@@ -117,7 +117,7 @@ def test_package_has_the_recognizer_and_nothing_else():
 
 
 def test_weights_are_loaded_once(adapter, monkeypatch):
-    from ner.evaluation.recognizer import LocalRecognizer
+    from ner.inference.recognizer import LocalRecognizer
 
     loads, load = [], LocalRecognizer.load_generator
     monkeypatch.setattr(

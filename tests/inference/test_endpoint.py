@@ -14,7 +14,7 @@ from huggingface_hub import ChatCompletionOutput, ChatCompletionOutputLogprob
 import evaluate_hub
 from ner.cli import InputError
 from ner.evaluation import endpoint
-from ner.evaluation.endpoint import EndpointRecognizer, locate_tokens
+from ner.inference.endpoint import EndpointRecognizer, locate_tokens
 from ner.text.answers import Answer, Piece
 from ner.text.grammar import write_gbnf
 from ner.text.task import build_task

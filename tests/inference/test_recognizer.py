@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ner.evaluation.recognizer import (
+from ner.inference.recognizer import (
     LocalRecognizer,
     choose_max_new_tokens,
     find_recognizer_base,
@@ -42,7 +42,7 @@ def found(monkeypatch) -> list:
         arguments.append((name, revision))
         return Base(name, revision)
 
-    monkeypatch.setattr("ner.evaluation.recognizer.find_base", record)
+    monkeypatch.setattr("ner.inference.recognizer.find_base", record)
     return arguments
 
 

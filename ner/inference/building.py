@@ -1,8 +1,8 @@
 """The model and the threshold that the flags of a script choose."""
 
 import argparse
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from ner.cli import InputError
 from ner.model.adapter import (
@@ -11,13 +11,30 @@ from ner.model.adapter import (
     read_adapter_task,
     read_min_confidence,
 )
+from ner.text.answers import Answer
 from ner.text.klue import LABELS
 from ner.text.labels import read_label_file
 from ner.text.task import Task, check_marked, choose_task
 
 if TYPE_CHECKING:
-    from ner.evaluation.answering import SentenceRecognizer
-    from ner.evaluation.recognizer import LocalRecognizer
+    from ner.inference.recognizer import LocalRecognizer
+
+
+class SentenceRecognizer(Protocol):
+    """A model that finds the named entities of sentences.
+
+    `ner.tagging` has the `Recognizer` of longer texts, which asks such a model.
+    """
+
+    task: Task
+    max_new_tokens: int  # the limit of an answer
+
+    @property
+    def settings(self) -> dict:
+        """Everything the answers depend on."""
+
+    def answer(self, sentences: dict[int, str]) -> Iterator[Answer]:
+        """Yield answers by the sentences' indices, in any order."""
 
 
 def choose_min_confidence(args: argparse.Namespace) -> float:
@@ -50,7 +67,7 @@ def choose_flagged_task(
 
 def build_recognizer(
     args: argparse.Namespace, dataset: str | None = None, labels: Mapping[str, str] = LABELS
-) -> "SentenceRecognizer":
+) -> SentenceRecognizer:
     """The model to ask: one on a server, or one on this machine.
 
     The training answers of `dataset`, if given, decide the token limit of a model on this machine.
@@ -58,7 +75,7 @@ def build_recognizer(
     """
     if not args.endpoint:
         return build_local_recognizer(args, dataset, labels)
-    from ner.evaluation.endpoint import EndpointRecognizer
+    from ner.inference.endpoint import EndpointRecognizer
 
     return EndpointRecognizer(
         args.endpoint,
@@ -81,7 +98,7 @@ def build_local_recognizer(
     if args.draft:
         check_marked(task, "--draft")
     # Imported after the adapter is found: PyTorch and PEFT take seconds.
-    from ner.evaluation.recognizer import LocalRecognizer, find_recognizer_base
+    from ner.inference.recognizer import LocalRecognizer, find_recognizer_base
 
     return LocalRecognizer(
         base=find_recognizer_base(adapter, args.adapter, args.model, args.revision),

@@ -1,0 +1,1 @@
+"""Choose a model by flags and ask it, on this machine or on a server, for answers."""
