@@ -16,6 +16,7 @@ from ner.inference.flags import add_sentence_flags
 from ner.model.copying import Copy, CopyRules
 from ner.model.hub import find_base
 from ner.model.tokenizer import find_end_tokens, load_tokenizer
+from ner.text.corpus import get_labels
 from ner.text.notation import escape
 
 BATCH = 64  # of evaluate_hub.py
@@ -64,9 +65,13 @@ def main(argv: list[str] | None = None) -> None:
     rows = draw_rows(args.dataset, args.split, args.num_samples, args.seed, args.labels, args.join)
     base = find_base(args.model, args.revision)
     tokenizer = load_tokenizer(base)
-    rules = CopyRules(tokenizer, find_end_tokens(base, tokenizer), draft=0, constrain=True)
+    labels = get_labels(rows, args.dataset)
+    end_tokens = find_end_tokens(base, tokenizer)
+    rules = CopyRules(tokenizer, end_tokens, draft=0, constrain=True, labels=labels)
     cost = time_grammar(rules, ["".join(tokens) for tokens in rows["tokens"]])
-    print(f"{len(rows)} sentences, a vocabulary of {rules.vocabulary:,} tokens:")
+    print(
+        f"{len(rows)} sentences, {len(labels)} labels, a vocabulary of {rules.vocabulary:,} tokens:"
+    )
     print(f"{cost.build:.2f} ms to build a sentence's grammar")
     print(f"{cost.follow:.3f} ms to follow a token")
     print(f"{cost.mask:.3f} ms to compute a mask, {BATCH * cost.mask:.1f} ms for {BATCH} sentences")

@@ -36,11 +36,13 @@ def test_cost_of_a_grammar(stand_in, monkeypatch):
     assert cost == pytest.approx((500, 4, 30))  # build, follow, mask
 
 
-def test_printed_for_a_model(stand_in, capsys):
-    flags = ["--model", str(stand_in), "--dataset", str(SAMPLE), "--split", "train"]
+@pytest.mark.parametrize(("corpus", "labels"), [("sample", 6), ("shop", 4)])
+def test_printed_for_a_model(stand_in, capsys, corpus, labels):
+    folder = str(SAMPLE.parent / corpus)
+    flags = ["--model", str(stand_in), "--dataset", folder, "--split", "train"]
     grammar.main([*flags, "--num_samples", "3"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("3 sentences, a vocabulary of ")
+    assert lines[0].startswith(f"3 sentences, {labels} labels, a vocabulary of ")
     assert [line.partition(" ms to ")[2].split()[0] for line in lines[1:]] == [
         "build",
         "follow",
