@@ -22,8 +22,11 @@ LOOKALIKES = str.maketrans(
 WORD_START = re.compile(r"(?<![^\W_])")
 # What follows a syllable that is a word, or a surname before 씨, which may be decomposed.
 ALONE = re.compile(r"씨|\u110a\u1175|(?!\w)")
-# Belongs to the character before: the rest of a decomposed syllable, or an accent.
-COMBINING = re.compile("[\u0300-\u036f\u1161-\u1175\u11a8-\u11c2]")
+# Inside a decomposed syllable, or before an accent. A vowel after a whole syllable stands alone.
+INSIDE_CHARACTER = re.compile(
+    "(?<=[\u1100-\u1112])(?=[\u1161-\u1175])"
+    "|(?<=[\u1100-\u1112][\u1161-\u1175])(?=[\u11a8-\u11c2])|(?=[\u0300-\u036f])"
+)
 INSIDE_WORD = re.compile(r"(?<=[\dA-Za-z])(?=[\dA-Za-z])")  # inside a number or a Latin word
 
 
@@ -119,7 +122,8 @@ def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list
         groups = [[] for _ in range(6)]
         for first_group, spans in ((0, verbatim), (3, similar)):
             for span in spans:
-                if any(COMBINING.match(sentence, edge) for edge in span):
+                start, end = span
+                if INSIDE_CHARACTER.match(sentence, start) or INSIDE_CHARACTER.match(sentence, end):
                     continue
                 groups[first_group + rank_place(sentence, span)].append(span)
         occurrences[text] = groups
@@ -140,8 +144,10 @@ def rank_place(sentence: str, span: Span) -> int:
 
 def is_single(sentence: str, span: Span) -> bool:
     """Whether a span is a single character, composed or decomposed."""
-    start, end = span
-    return end - start == 1 or len(unicodedata.normalize("NFC", sentence[start:end])) == 1
+    length = span[1] - span[0]
+    return length == 1 or (
+        length <= 3 and len(unicodedata.normalize("NFC", sentence[slice(*span)])) == 1
+    )
 
 
 def is_unmistakable(sentence: str, span: Span) -> bool:

@@ -91,6 +91,12 @@ def test_further_occurrences_are_returned_apart():
             {"QT": ["2명", "２명"]},
             [("QT", "2 명", 0), ("QT", "2명", 5), ("QT", "２명", 10)],
         ),
+        # A vowel alone, as KLUE has ㅠ, is not part of the syllable before it.
+        (
+            "이용만ᅲ 10글자ᅳᅳ 큐",
+            {"PS": ["이용만"], "QT": ["10글자"]},
+            [("PS", "이용만", 0), ("QT", "10글자", 5)],
+        ),
         # White space around a mention does not count, even where the sentence has it.
         ("저 손흥민 선수", {"PS": [" 손흥민 "]}, [("PS", "손흥민", 2)]),
         ("그는 서울에", {"LC": [" 서울"]}, [("LC", "서울", 3)]),
