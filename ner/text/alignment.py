@@ -110,6 +110,7 @@ def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list
     place begins or ends inside a character, even if the sentence has it decomposed.
     """
     normalized, origin = normalize(sentence)
+    inside = {match.start() for match in INSIDE_CHARACTER.finditer(sentence)}
     occurrences: dict[str, list[list[Span]]] = {}
     for text in texts:
         verbatim = find_all(text.strip(), sentence)
@@ -122,10 +123,8 @@ def list_occurrences(texts: Iterable[str], sentence: str) -> dict[str, list[list
         groups = [[] for _ in range(6)]
         for first_group, spans in ((0, verbatim), (3, similar)):
             for span in spans:
-                start, end = span
-                if INSIDE_CHARACTER.match(sentence, start) or INSIDE_CHARACTER.match(sentence, end):
-                    continue
-                groups[first_group + rank_place(sentence, span)].append(span)
+                if inside.isdisjoint(span):
+                    groups[first_group + rank_place(sentence, span)].append(span)
         occurrences[text] = groups
     return occurrences
 
