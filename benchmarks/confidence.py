@@ -35,7 +35,7 @@ MEASURES: dict[str, Callable[[list[float]], float]] = {  # of the logarithms of 
     "opening token": lambda logprobs: logprobs[0],
     "minimum": min,
     "mean": fmean,
-    "sum": sum,
+    "product": sum,
 }
 HEADER = (
     "| predictions | probability among | measure | entities | AUROC | calibration error |\n"

@@ -4,8 +4,8 @@
 
     Recognizer.load("EXAONE-3.0-7.8B-KLUE-NER-LoRA").tag(["손흥민은 춘천에서 태어났다."])
 
-Layers from the bottom: `cli` and `files`, then `text`, `model`, `training` and `evaluation`, and
-`publishing` and `tagging`.
+Layers from the bottom: `cli`, `files`, `text`, `model`, `inference`, then `training` and
+`evaluation`, then `publishing` and `tagging`.
 """
 
 import logging

@@ -36,7 +36,7 @@ def test_measures_of_hand_made_rows(tmp_path, capsys):
         ["all tokens", "opening token", "2", "0.0000", "0.6000"],
         ["all tokens", "minimum", "2", "1.0000", "0.4500"],
         ["all tokens", "mean", "2", "1.0000", "0.2337"],
-        ["all tokens", "sum", "2", "1.0000", "0.4640"],
+        ["all tokens", "product", "2", "1.0000", "0.4640"],
     ]
 
 
