@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     trained_on = read_adapter_config(adapter)["base_model_name_or_path"]
     name = args.output_dir.resolve().name
     check_license(name, args.model or trained_on, trained_on, "--output_dir")
-    nf4 = args.onto == "trained" and (read_precision(adapter) or "nf4") == "nf4"
+    nf4 = args.onto == "trained" and read_precision(adapter) == "nf4"
 
     # Imported after the checks: PyTorch and PEFT take seconds.
     from ner.inference.recognizer import find_recognizer_base

@@ -27,6 +27,7 @@ from ner.training.run import (
     SCHEDULERS,
     TARGETS,
     begin_run,
+    check_steps,
     check_task,
     complete_settings,
     describe_run,
@@ -199,6 +200,7 @@ def main(argv: list[str] | None = None) -> None:
     from ner.training.validation import ScoreValidation
 
     chats, validation_chats = hold_out(chats, settings.validation, settings.seed)
+    check_steps(settings, len(chats))
     tokenizer = load_tokenizer(base)
     end_tokens = find_end_tokens(base, tokenizer)
     dataset = encode_chats(chats, tokenizer, end_tokens, settings.max_length, settings.loss)

@@ -1,6 +1,7 @@
 """Shared by all commands: flags, input errors and exit codes."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -34,6 +35,9 @@ def run_script(main: Callable[[], None]) -> None:
     except KeyboardInterrupt as interruption:
         print(f"\nstopped: {interruption or 'unfinished output was not written'}", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # `| head` has seen enough. Python would complain again at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def positive_int(text: str) -> int:

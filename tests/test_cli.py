@@ -1,4 +1,7 @@
 import argparse
+import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -13,6 +16,7 @@ from ner.cli import (
     probability,
     run_script,
 )
+from tests.helpers import ROOT
 
 
 def test_input_error_ends_with_its_message():
@@ -33,6 +37,13 @@ def test_ctrl_c_ends_without_a_traceback(capsys):
         run_script(main)
     assert stop.value.code == 130
     assert "stopped" in capsys.readouterr().err
+
+
+def test_output_that_nobody_reads_ends_without_a_traceback():
+    program = "from ner.cli import run_script; run_script(lambda: [print(1) for _ in range(99999)])"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("1\n", "")
 
 
 def test_ctrl_c_ends_with_the_message_it_carries(capsys):

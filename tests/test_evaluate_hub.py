@@ -144,6 +144,28 @@ def test_copying_flags_reach_the_model(flags, constrain, draft, stand_in, monkey
     assert (settings["constrain"], settings["draft"]) == (constrain, draft)
 
 
+@pytest.mark.parametrize(
+    ("record", "flags", "precision"),
+    [
+        ("bfloat16", [], "bfloat16"),
+        ("bfloat16", ["--precision", "nf4"], "nf4"),
+        ("nf4", [], "nf4"),
+        (None, [], "nf4"),
+    ],
+)
+def test_precision_is_that_of_training(record, flags, precision, adapter, tmp_path, monkeypatch):
+    monkeypatch.setattr("ner.inference.recognizer.LocalRecognizer", lambda **settings: settings)
+    folder = tmp_path / "adapter"
+    shutil.copytree(adapter, folder)
+    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    training["settings"]["precision"] = record
+    (folder / "training.json").write_text(json.dumps(training))
+    if record is None:
+        (folder / "training.json").unlink()
+    args = evaluate_hub.parse_args(["--adapter", str(folder), *flags])
+    assert build_recognizer(args)["precision"] == precision
+
+
 def test_json_answers_cannot_be_constrained(adapter, tmp_path):
     flags = ["--adapter", str(adapter), *MEMORIZED, "--output_dir", str(tmp_path)]
     with pytest.raises(InputError, match="marked"):

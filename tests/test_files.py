@@ -80,6 +80,8 @@ def test_folder_of_something_else_is_not_replaced(tmp_path):
         check_replaceable(thesis / "chapter1.txt", "adapter_config.json")
     with pytest.raises(InputError, match="cannot be written"):
         check_replaceable(Path("/proc/adapter"), "adapter_config.json")
+    with pytest.raises(InputError, match=r"/proc: is a mount point, .* Choose a folder in it"):
+        check_replaceable(Path("/proc"), "adapter_config.json")
 
 
 def test_interrupted_replacement_puts_the_old_folder_back(tmp_path, monkeypatch):

@@ -197,7 +197,10 @@ def kill_when(process, reached: Callable[[], bool], log: Path, pause: float = 0)
 
 @pytest.mark.parametrize("moment", ["before the first checkpoint", "in the second epoch"])
 def test_killed_run_resumes_to_the_same_adapter(command, tmp_path, two_epochs, moment, capfd):
-    """With dropout and grouping by length, the adapters are bit-for-bit identical."""
+    """With dropout and grouping by length, the adapters are bit-for-bit identical.
+
+    The resumed run saves more often.
+    """
     log, hashes = tmp_path / "log", tmp_path / "results" / "checkpoint-8" / "files.json"
     log.touch()
     reached = {
@@ -208,10 +211,11 @@ def test_killed_run_resumes_to_the_same_adapter(command, tmp_path, two_epochs, m
     kill_when(process, reached, log)
     assert not (tmp_path / "adapter").exists()
 
-    train.main([*command, *TWO_EPOCHS, "--resume"])
+    train.main([*command, *TWO_EPOCHS, "--resume", "--save_steps", "3"])
     resumed = "resuming from" in capfd.readouterr().out
     assert resumed == (moment == "in the second epoch")
     assert (tmp_path / WEIGHTS).read_bytes() == two_epochs
+    assert sorted(map(count_steps, list_checkpoints(tmp_path / "results"))) == [9, 12]
 
 
 def test_run_killed_four_times_gives_the_same_adapter(stand_in, chats_file, tmp_path):

@@ -10,6 +10,7 @@ from ner.model.adapter import (
     find_record_folder,
     read_adapter_task,
     read_min_confidence,
+    read_precision,
 )
 from ner.text.answers import Answer
 from ner.text.klue import LABELS
@@ -102,7 +103,7 @@ def build_local_recognizer(
 
     return LocalRecognizer(
         base=find_recognizer_base(adapter, args.adapter, args.model, args.revision),
-        precision=args.precision,
+        precision=args.precision or read_precision(adapter),
         adapter=adapter,
         adapter_name=args.adapter,
         task=task,

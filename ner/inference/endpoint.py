@@ -131,15 +131,18 @@ class EndpointRecognizer:
 
     def complete(self, index: int, sentence: str, logprobs: bool) -> Answer:
         grammar = write_gbnf(sentence, self.task.labels) if self.constrain else None
-        reply = self.client.chat_completion(
-            build_prompt(sentence, self.task.system_prompt),
-            model=self.model,
-            max_tokens=self.max_new_tokens,
-            temperature=0,
-            logprobs=logprobs or None,  # None leaves the field out
-            extra_body=grammar and {"structured_outputs": {"grammar": grammar}},
-        ).choices[0]
-        text = reply.message.content or ""
+        try:
+            reply = self.client.chat_completion(
+                build_prompt(sentence, self.task.system_prompt),
+                model=self.model,
+                max_tokens=self.max_new_tokens,
+                temperature=0,
+                logprobs=logprobs or None,  # None leaves the field out
+                extra_body=grammar and {"structured_outputs": {"grammar": grammar}},
+            ).choices[0]
+            text = reply.message.content or ""
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
+            raise self.explain(error) from None  # no chat completion, but a web page or the like
         tokens = reply.logprobs.content if reply.logprobs else None
         pieces = None if tokens is None else locate_tokens(text, tokens)
         return Answer(index, text, reply.finish_reason != "length", pieces)

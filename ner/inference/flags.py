@@ -35,9 +35,9 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--precision",
         choices=PRECISIONS,
-        default="nf4",
-        help="precision of the base model, preferably that of training; merged is nf4 unpacked to "
-        "bfloat16, with the adapter merged into it, which is faster and takes more memory",
+        help="precision of the base model (default: the adapter's own, or nf4); merged is nf4 "
+        "unpacked to bfloat16, with the adapter merged into it, which is faster and takes more "
+        "memory",
     )
     model.add_argument(
         "--prompt",

@@ -124,17 +124,19 @@ def read_min_confidence(folder: Path) -> float | None:
     return None if field is None else float(field)  # YAML reads 1e-05 as a text
 
 
-def read_precision(folder: Path) -> str | None:
-    """The precision of the base model in training, if it is recorded.
+def read_precision(folder: Path | None) -> str:
+    """The precision of the base model in training, or nf4 if it is not recorded.
 
     A published adapter's card lists it in a table with the other settings.
     """
+    if folder is None:
+        return "nf4"
     if record := read_record(folder):
         return record["settings"]["precision"]
     card = folder / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     found = re.search(r"^\| `precision` \| (\w+) \|$", text, re.MULTILINE)
-    return found[1] if found else None
+    return found[1] if found else "nf4"
 
 
 def read_card(folder: Path) -> dict:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ner.cli import InputError
-from ner.model.adapter import find_adapter, find_record_folder, read_adapter_task
+from ner.model.adapter import find_adapter, find_record_folder, read_adapter_task, read_precision
 from ner.model.names import ADAPTER
 from ner.text.answers import Answer
 from ner.text.confidence import find_mentions, round_pieces
@@ -55,7 +55,7 @@ class Recognizer:
         *,
         model: str | None = None,
         revision: str | None = None,
-        precision: str = "nf4",
+        precision: str | None = None,
         batch_size: int | None = None,
         min_confidence: float = 0.0,
     ) -> "Recognizer":
@@ -71,6 +71,7 @@ class Recognizer:
         from ner.inference.recognizer import LocalRecognizer, find_recognizer_base
 
         base = find_recognizer_base(folder, adapter, model, revision)
+        precision = precision or read_precision(folder)
         local = LocalRecognizer(base, precision, folder, adapter, task or KLUE_TASK, batch_size)
         return cls(local, min_confidence)
 

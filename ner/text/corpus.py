@@ -18,7 +18,7 @@ from datasets import (
 
 from ner.cli import InputError
 from ner.text.hub_data import find_tag_names, load_hub_rows, split_config
-from ner.text.klue import TAGS
+from ner.text.klue import KLUE
 from ner.text.labels import (
     check_continuation,
     choose_labels,
@@ -65,8 +65,7 @@ def load_split(
         labels |= find_training_labels(folder)
     labels = choose_labels(labels, listed, source)
     as_words = use_words(rows, join, source)
-    has_names = isinstance(rows.features["ner_tags"].feature, ClassLabel)
-    if has_names and set(names) <= set(TAGS) and not as_words:
+    if split_config(dataset)[0] == KLUE and not as_words:
         return rows
     return encode_rows(rows, tags, list_tags(labels), as_words, source)
 
@@ -93,7 +92,9 @@ def read_tag_names(
     if names:
         written = dict(enumerate(names))
     else:
-        written = {name: name for name in sorted(set(chain.from_iterable(rows["ner_tags"])))}
+        # A tag or a whole list can be null. check_sentence reports it with its row.
+        found = chain.from_iterable(tags or [] for tags in rows["ner_tags"])
+        written = {name: name for name in sorted(set(found) - {None})}
     try:
         return {value: read_tag(name) for value, name in written.items()}
     except ValueError as error:
@@ -117,7 +118,8 @@ def encode_rows(
     ids = {name: position for position, name in enumerate(tag_names)}
 
     def encode(row: dict, index: int) -> dict:
-        tokens, named = row["tokens"], [tags.get(tag) for tag in row["ner_tags"]]
+        tokens = row["tokens"] or []
+        named = [tags.get(tag) for tag in row["ner_tags"] or []]
         try:
             check_sentence(tokens, named)
         except ValueError as error:

@@ -37,7 +37,7 @@ def load_hub_rows(dataset: str, split: str) -> Dataset:
         # rows.
         with tempfile.TemporaryDirectory() as cache:
             return load_dataset(name, config, split=split, cache_dir=cache, keep_in_memory=True)
-    except (OSError, ValueError, DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
             f"cannot read the split '{split}' of {dataset}: {reason}\n"

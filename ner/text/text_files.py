@@ -40,7 +40,8 @@ def find_text_file(folder: Path, split: str) -> Path | None:
             return files[0]
     splits = {split, "train", "validation", "dev", "test"}
     others = {file.name for name in splits for file in list_text_files(folder, name)}
-    if others := sorted(others | {path.name for path in folder.glob("*.txt")}):
+    others = sorted(others | {path.name for path in folder.glob("*.txt")})
+    if others and not any(folder.rglob("*.parquet")):  # beside which may be a LICENSE.txt
         raise InputError(f"{folder}: has no file for the split {split}, only {', '.join(others)}")
     return None
 

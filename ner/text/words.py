@@ -13,7 +13,8 @@ def are_words(sentences: Sequence[Sequence[str]]) -> bool:
     If a fiftieth is white space, or at most a tenth is longer than a character, they are
     characters.
     """
-    tokens = list(chain.from_iterable(sentences))
+    # Those that are empty or null are reported later, with their row.
+    tokens = list(filter(None, chain.from_iterable(tokens or [] for tokens in sentences)))
     if sum(token.isspace() for token in tokens) >= FEWEST_SPACES * len(tokens):
         return False
     return sum(len(token) > 1 for token in tokens) > MOST_WORDS * len(tokens)

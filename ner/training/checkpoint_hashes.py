@@ -14,6 +14,8 @@ class HashCheckpoint(TrainerCallback):
     """Completes a checkpoint with its files' hashes. Without them it is incomplete."""
 
     def on_train_begin(self, args, state, control, **kwargs):
+        # A checkpoint has the intervals of the run that wrote it. --save_steps may have changed.
+        state.compute_steps(args, state.max_steps)
         # Trainer keeps the last two checkpoints. Incomplete ones after the resumed one would count
         # as well, so they are deleted.
         if state.is_world_process_zero:

@@ -3,6 +3,7 @@
 The defaults of the settings are in train.py.
 """
 
+import math
 import sys
 from argparse import Namespace
 from dataclasses import asdict, dataclass
@@ -169,6 +170,19 @@ def check_task(settings: TrainingSettings, data: dict) -> None:
     get_process().print(f"note: {fault}, so later steps will assume KLUE's. {advice}")
 
 
+def check_steps(settings: TrainingSettings, chats: int) -> None:
+    """Check that a run has a step with a learning rate above 0. Raises InputError."""
+    steps = settings.max_steps
+    if steps < 0:
+        steps = math.ceil(settings.epochs * math.ceil(chats / settings.chats_per_step))
+    has_warmup = settings.warmup and settings.lr_scheduler != "constant"
+    if steps == 1 and has_warmup and settings.learning_rate:
+        raise InputError(
+            f"{chats} chats are one step, whose learning rate is 0 because of the warmup. Train "
+            "for more steps (--epochs), or add --warmup 0"
+        )
+
+
 def split_batch(batch_size: int, accumulation: int, processes: int) -> tuple[int, int]:
     """Divide a step among processes. Returns the micro-batch size and accumulation of each.
 
@@ -211,7 +225,8 @@ def describe_run(settings: TrainingSettings, base: Base, adapter: Path | None = 
 def find_run_base(settings: TrainingSettings, resume: bool) -> Base:
     """The base model. A resumed run keeps the commit that it began with."""
     revision = settings.revision
-    if resume and not revision and (earlier := read_json(settings.checkpoint_dir / RECORD)):
+    earlier = read_json(settings.checkpoint_dir / RECORD) if resume else None
+    if earlier and not revision and earlier["base"]["name"] == settings.model:
         revision = earlier["base"]["revision"]
     return find_base(settings.model, revision)
 

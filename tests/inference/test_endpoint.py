@@ -29,10 +29,12 @@ class ChatServer(ThreadingHTTPServer):
     """An OpenAI-compatible server that answers with the stand-in, one request at a time.
 
     The first request fails with status 503. `requests` holds the path, the authorization and the
-    content of each. If `refuses_grammars`, it answers a request with a grammar as vLLM does.
+    content of each. If `refuses_grammars`, it answers a request with a grammar as vLLM does. If it
+    has an `other_page`, it answers with this.
     """
 
     refuses_grammars = False
+    other_page: str | None = None
 
     def __init__(self, generator):
         super().__init__(("127.0.0.1", 0), ChatHandler)
@@ -57,11 +59,13 @@ class ChatHandler(BaseHTTPRequestHandler):
             elif self.server.refuses_grammars and "structured_outputs" in content:
                 message = f"Invalid grammar specification. {self.headers['Authorization']}"
                 self.reply(400, {"error": {"message": message, "code": 400}})
+            elif self.server.other_page:
+                self.reply(200, self.server.other_page)
             else:
                 self.reply(200, self.complete(content))
 
-    def reply(self, status: int, content: dict):
-        reply = json.dumps(content).encode()
+    def reply(self, status: int, content: dict | str):
+        reply = (content if isinstance(content, str) else json.dumps(content)).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(reply)))
@@ -200,6 +204,15 @@ def test_server_that_does_not_answer(tmp_path, monkeypatch):
     message = f"{NOWHERE}: no answer from stand-in .*ENDPOINT_API_KEY"
     with pytest.raises(InputError, match=message):
         evaluate_hub.main([*flags, "--output_dir", str(tmp_path)])
+
+
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize("page", ["<html>봄</html>", '{"error": "봄"}', '{"choices": []}', "[]"])
+def test_server_that_is_no_language_model(server, page, pauses):
+    server.other_page = page
+    recognizer = EndpointRecognizer(server.url, "stand-in", build_task("basic"))
+    with pytest.raises(InputError, match=r"no answer from stand-in .*Check that the address"):
+        list(recognizer.answer({0: "봄"}))
 
 
 class FailingClient:

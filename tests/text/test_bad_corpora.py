@@ -270,6 +270,43 @@ NAMES = ["O", "B-X", "I-X"]
             None,
             ", row 0: a token is empty. Remove it from the data set, with its tag",
         ),
+        # With KLUE's names as well.
+        (
+            (["봄", "이"], [1, 12]),
+            ClassLabel(names=TAGS),
+            None,
+            ", row 0: I-DT continues nothing. An entity starts with B-DT",
+        ),
+        (
+            (["봄", "이"], [0]),
+            ClassLabel(names=TAGS),
+            None,
+            ", row 0: 2 tokens but 1 tags: each token needs one tag",
+        ),
+        (
+            (["봄", "이"], [0, None]),
+            ClassLabel(names=TAGS),
+            None,
+            ", row 0: a tag is null or a number without a name. Each needs one",
+        ),
+        (
+            (["봄", "이"], ["B-DT", None]),
+            Value("string"),
+            None,
+            ", row 0: a tag is null or a number without a name. Each needs one",
+        ),
+        (
+            (["봄", "이"], None),
+            Value("string"),
+            None,
+            ", row 0: 2 tokens but 0 tags: each token needs one tag",
+        ),
+        (
+            (["봄", None], ["B-DT", "O"]),
+            Value("string"),
+            None,
+            ", row 0: a token is empty. Remove it from the data set, with its tag",
+        ),
     ],
 )
 def test_columns(tmp_path, sentence, kind, tag_names, message):

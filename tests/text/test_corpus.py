@@ -256,6 +256,24 @@ def test_folder_in_the_hubs_layout(tmp_path):
     assert get_id2label(rows) == dict(enumerate(TAGS))
 
 
+def test_license_beside_the_files_of_the_hubs_layout(tmp_path):
+    folder = write_hub_folder(tmp_path / "corpus")
+    (folder / "LICENSE.txt").touch()
+    assert len(load_split(str(folder), "train")) == 2
+
+
+def test_data_set_with_code_of_its_own_is_reported(monkeypatch):
+    """As the library reports it, which runs no such code."""
+
+    def refuse(name: str) -> list[str]:
+        raise RuntimeError("Dataset scripts are no longer supported, but found kmounlp.py")
+
+    monkeypatch.setattr("ner.text.hub_data.get_dataset_config_names", refuse)
+    message = r"cannot read the split 'train' of nlp/kmounlp: Dataset scripts are no longer"
+    with pytest.raises(InputError, match=message):
+        load_split("nlp/kmounlp", "train")
+
+
 def test_folder_that_changed_is_read_again(tmp_path):
     for number, tag in enumerate([0, 2]):
         folder = write_hub_folder(tmp_path / str(number) / "corpus", tags=[[tag, 12], [12, 12]])

@@ -20,6 +20,7 @@ from ner.training.run import (
     SCHEDULERS,
     TARGETS,
     TrainingSettings,
+    check_steps,
     check_task,
     complete_settings,
     describe_run,
@@ -215,10 +216,35 @@ def test_fingerprints_decide_and_not_where_data_and_adapter_came_from(run):
 def test_resumed_run_keeps_the_commit_of_its_base(stand_in, tmp_path, monkeypatch):
     """The flag --revision overrules the record. A new run does not read the record."""
     monkeypatch.setattr("ner.training.run.find_base", Base)
-    (tmp_path / "training.json").write_text('{"base": {"revision": "c0ffee"}}')
+    base = {"name": "alice/base", "revision": "c0ffee"}
+    (tmp_path / "training.json").write_text(json.dumps({"base": base}))
     command = ["--model", "alice/base", "--checkpoint_dir", str(tmp_path)]
     settings = make_settings(*command)
     assert find_run_base(settings, resume=True) == Base("alice/base", "c0ffee")
     assert find_run_base(settings, resume=False) == Base("alice/base", None)
     settings = make_settings(*command, "--revision", "beef")
     assert find_run_base(settings, resume=True) == Base("alice/base", "beef")
+    # Another base has other commits. The record of the run is compared later.
+    settings = make_settings(*command, "--model", "alice/other")
+    assert find_run_base(settings, resume=True) == Base("alice/other", None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "chats", "learns"),
+    [
+        ([], 17, True),
+        ([], 16, False),
+        (["--epochs", "2"], 16, True),
+        (["--max_steps", "1"], 100, False),
+        (["--max_steps", "1", "--warmup", "0"], 100, True),
+        (["--max_steps", "1", "--lr_scheduler", "constant"], 100, True),
+        (["--max_steps", "1", "--learning_rate", "0"], 100, True),  # as the user wants it
+    ],
+)
+def test_one_step_does_not_learn_in_warmup(flags, chats, learns):
+    settings = make_settings(*flags)
+    if learns:
+        check_steps(settings, chats)
+    else:
+        with pytest.raises(InputError, match=r"are one step, whose learning rate is 0.*--warmup 0"):
+            check_steps(settings, chats)
