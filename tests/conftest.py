@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.evaluation.runs import ALL, evaluate
 from tests.helpers import KLUE_COPY, ROOT, SAMPLE, train_until_memorized
 
 # The hub's client reads these when it is imported.
@@ -91,6 +92,12 @@ def marked_adapter(stand_in, write_once) -> Path:
         train_until_memorized(stand_in, chats, folder / "adapter")
 
     return write_once("marked", write) / "adapter"
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(adapter, write_once) -> Path:
+    """The folder of an uninterrupted evaluation of all 48 sentences."""
+    return write_once("uninterrupted", lambda folder: evaluate(adapter, folder, *ALL))
 
 
 @pytest.fixture(scope="session")

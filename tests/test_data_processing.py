@@ -158,7 +158,7 @@ def test_overlap_of_the_splits_is_printed(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tags": [[0, 12], [12]]}, r"row 1 \(왔다…\): 2 tokens.*1 tag"),
+        ({"tags": [[0, 12], [12]]}, "train, row 1: 2 tokens but 1 tags"),
         ({"names": [*TAGS[:-1], "XX"]}, "tag 'XX': expected O, or B-PS and I-PS"),
         ({"columns": ("tokens",)}, r"the columns tokens and ner_tags \(a list of ClassLabel, "),
     ],

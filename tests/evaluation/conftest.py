@@ -4,19 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.runs import ALL, MEMORIZED
-
-
-def evaluate(adapter: Path, folder: Path, *flags: str) -> None:
-    import evaluate_hub
-
-    evaluate_hub.main(["--adapter", str(adapter), *flags, "--output_dir", str(folder)])
-
-
-@pytest.fixture(scope="session")
-def uninterrupted(adapter, write_once) -> Path:
-    """The folder of an uninterrupted evaluation of all 48 sentences."""
-    return write_once("uninterrupted", lambda folder: evaluate(adapter, folder, *ALL))
+from tests.evaluation.runs import ALL, MEMORIZED, evaluate
 
 
 @pytest.fixture(scope="session")

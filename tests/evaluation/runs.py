@@ -16,6 +16,12 @@ ALL = [
 ]
 
 
+def evaluate(adapter: Path, folder: Path, *flags: str) -> None:
+    import evaluate_hub
+
+    evaluate_hub.main(["--adapter", str(adapter), *flags, "--output_dir", str(folder)])
+
+
 def read_lines(folder: Path) -> list[dict]:
     """The lines of an evaluation's predictions file. The first one holds the settings."""
     text = (folder / "predictions.jsonl").read_text(encoding="utf-8")

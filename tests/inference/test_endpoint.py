@@ -13,7 +13,7 @@ from huggingface_hub import ChatCompletionOutput, ChatCompletionOutputLogprob
 
 import evaluate_hub
 from ner.cli import InputError
-from ner.evaluation import endpoint
+from ner.inference import endpoint
 from ner.inference.endpoint import EndpointRecognizer, locate_tokens
 from ner.text.answers import Answer, Piece
 from ner.text.grammar import write_gbnf

@@ -226,7 +226,7 @@ def command(stand_in, uneven_chats, tmp_path, monkeypatch) -> list[str]:
     monkeypatch.setattr(
         "ner.training.trainer.run_training", lambda *_: pytest.fail("the model was trained")
     )
-    return [*build_command(stand_in, uneven_chats, tmp_path), "--max_steps", "1"]
+    return [*build_command(stand_in, uneven_chats, tmp_path), "--max_steps", "1", "--warmup", "0"]
 
 
 def test_model_that_loses_the_places_of_chats_is_refused(command, monkeypatch):
