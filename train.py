@@ -177,9 +177,9 @@ def main(argv: list[str] | None = None) -> None:
     check_writable(args.checkpoint_dir / RECORD)
     if not args.resume:
         check_unused(args.checkpoint_dir)
+    adapter = find_adapter(args.adapter)
     from ner.model.gpu import has_cuda
 
-    adapter = find_adapter(args.adapter)
     settings = complete_settings(args, adapter, has_cuda())
     base = find_run_base(settings, args.resume)
     run = describe_run(settings, base, adapter)
@@ -200,10 +200,10 @@ def main(argv: list[str] | None = None) -> None:
     from ner.training.validation import ScoreValidation
 
     chats, validation_chats = hold_out(chats, settings.validation, settings.seed)
-    check_steps(settings, len(chats))
     tokenizer = load_tokenizer(base)
     end_tokens = find_end_tokens(base, tokenizer)
     dataset = encode_chats(chats, tokenizer, end_tokens, settings.max_length, settings.loss)
+    check_steps(settings, len(dataset))
     model_config = load_config(base)
     lora, tensors = prepare_lora(settings, base, adapter, model_config.model_type)
     needed = check_machine(settings, model_config, lora, measure_lengths(dataset), base.download)

@@ -27,9 +27,13 @@ def build_parser(description: str) -> argparse.ArgumentParser:
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main`. An `InputError` prints one message; Ctrl-C prints one line."""
+    """Run a script's `main`. An `InputError` prints one message, Ctrl-C one line.
+
+    A closed pipe prints nothing.
+    """
     try:
         main()
+        sys.stdout.flush()
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt as interruption:

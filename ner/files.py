@@ -80,7 +80,7 @@ def check_replaceable(folder: Path, marker: str) -> None:
     """Check that `replace_folder` may write `folder`: it is new, empty, or holds `marker`."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file. Choose a folder")
-    if folder.is_mount():
+    if folder.resolve().is_mount():
         raise InputError(
             f"{folder}: is a mount point, so it cannot be replaced. Choose a folder in it"
         )

@@ -11,6 +11,7 @@ from ner.cli import InputError
 from ner.inference.building import build_recognizer
 from ner.inference.recognizer import LocalRecognizer
 from ner.model.adapter import read_adapter_task
+from ner.tagging.recognizer import Recognizer
 from ner.text.corpus import load_split
 from ner.text.task import KLUE_TASK, build_task
 from tests.evaluation.runs import MEMORIZED, read_lines
@@ -157,13 +158,18 @@ def test_precision_is_that_of_training(record, flags, precision, adapter, tmp_pa
     monkeypatch.setattr("ner.inference.recognizer.LocalRecognizer", lambda **settings: settings)
     folder = tmp_path / "adapter"
     shutil.copytree(adapter, folder)
-    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    training["settings"]["precision"] = record
-    (folder / "training.json").write_text(json.dumps(training))
-    if record is None:
-        (folder / "training.json").unlink()
+    path = folder / "training.json"
+    training = json.loads(path.read_text(encoding="utf-8"))
+    if record:
+        training["settings"]["precision"] = record
+        path.write_text(json.dumps(training))
+    else:
+        path.unlink()
     args = evaluate_hub.parse_args(["--adapter", str(folder), *flags])
     assert build_recognizer(args)["precision"] == precision
+    if not flags:
+        monkeypatch.undo()
+        assert Recognizer.load(str(folder)).model.precision == precision
 
 
 def test_json_answers_cannot_be_constrained(adapter, tmp_path):

@@ -1,3 +1,4 @@
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,23 @@ def test_folder_is_replaced_whole_or_not_at_all(tmp_path):
         raise KeyboardInterrupt
     assert (folder / "marker").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
+
+
+def test_folder_behind_a_link_is_replaced(tmp_path):
+    """Also if the link goes to another disk. The link stays."""
+    link = tmp_path / "adapter"
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:
+        target = Path(disk) / "adapter"
+        target.mkdir()
+        link.symlink_to(target)
+        with replace_folder(link, "marker") as part:
+            (part / "marker").touch()
+        assert link.is_symlink()
+        assert (target / "marker").is_file()
+    link.unlink()
+    link.symlink_to("/proc")
+    with pytest.raises(InputError, match="is a mount point"):
+        check_replaceable(link, "marker")
 
 
 def test_folder_of_something_else_is_not_replaced(tmp_path):

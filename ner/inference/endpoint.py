@@ -131,9 +131,10 @@ class EndpointRecognizer:
 
     def complete(self, index: int, sentence: str, logprobs: bool) -> Answer:
         grammar = write_gbnf(sentence, self.task.labels) if self.constrain else None
+        prompt = build_prompt(sentence, self.task.system_prompt)
         try:
             reply = self.client.chat_completion(
-                build_prompt(sentence, self.task.system_prompt),
+                prompt,
                 model=self.model,
                 max_tokens=self.max_new_tokens,
                 temperature=0,
@@ -141,6 +142,8 @@ class EndpointRecognizer:
                 extra_body=grammar and {"structured_outputs": {"grammar": grammar}},
             ).choices[0]
             text = reply.message.content or ""
+        except HfHubHTTPError:
+            raise  # status 400 is a ValueError too
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise self.explain(error) from None  # no chat completion, but a web page or the like
         tokens = reply.logprobs.content if reply.logprobs else None

@@ -55,7 +55,6 @@ def build_card(
         exaone_base=is_exaone(base),
         exaone_names=exaone_names,
         corpus=corpus,
-        precision=record["settings"]["precision"] if record else "nf4",
         prompt=recorded.prompt if recorded else None,
         own_prompt=task.prompt == OWN,
         labels=None if is_klue(task.labels) else task.labels,

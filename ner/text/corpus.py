@@ -118,9 +118,11 @@ def encode_rows(
     ids = {name: position for position, name in enumerate(tag_names)}
 
     def encode(row: dict, index: int) -> dict:
-        tokens = row["tokens"] or []
-        named = [tags.get(tag) for tag in row["ner_tags"] or []]
+        tokens = row["tokens"]
         try:
+            if None in (tokens, row["ner_tags"]):
+                raise ValueError("tokens or ner_tags is null. Remove the row from the data set")
+            named = [tags.get(tag) for tag in row["ner_tags"]]
             check_sentence(tokens, named)
         except ValueError as error:
             raise InputError(f"{source}, row {index}: {error}") from None

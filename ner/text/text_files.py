@@ -41,7 +41,9 @@ def find_text_file(folder: Path, split: str) -> Path | None:
     splits = {split, "train", "validation", "dev", "test"}
     others = {file.name for name in splits for file in list_text_files(folder, name)}
     others = sorted(others | {path.name for path in folder.glob("*.txt")})
-    if others and not any(folder.rglob("*.parquet")):  # beside which may be a LICENSE.txt
+    # A data set in the hub's layout may have a LICENSE.txt.
+    is_hubs = any(folder.rglob("*.parquet")) or any(map(has_other_records, folder.glob("*.jsonl")))
+    if others and not is_hubs:
         raise InputError(f"{folder}: has no file for the split {split}, only {', '.join(others)}")
     return None
 

@@ -178,8 +178,8 @@ def check_steps(settings: TrainingSettings, chats: int) -> None:
     has_warmup = settings.warmup and settings.lr_scheduler != "constant"
     if steps == 1 and has_warmup and settings.learning_rate:
         raise InputError(
-            f"{chats} chats are one step, whose learning rate is 0 because of the warmup. Train "
-            "for more steps (--epochs), or add --warmup 0"
+            "the run is one step, whose learning rate is 0 because of the warmup. Train for more "
+            "steps (--epochs or --max_steps), or add --warmup 0"
         )
 
 

@@ -233,10 +233,11 @@ class FailingClient:
 
 def make_status_error(status: int, text: str = "") -> Exception:
     from httpx2 import Request, Response
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 
     response = Response(status, request=Request("POST", NOWHERE), text=text)
-    return HfHubHTTPError(f"status {status}", response=response)
+    error = BadRequestError if status == 400 else HfHubHTTPError
+    return error(f"status {status}", response=response)
 
 
 @pytest.fixture

@@ -119,14 +119,10 @@ def test_revision_of_the_base_is_on_the_card(folder):
     assert f"huggingface.co/{BASE}) (revision f00d) into a Korean" in card
 
 
-def test_card_loads_the_adapter_in_the_precision_of_its_training(folder):
+def test_card_says_how_to_load_the_adapter(folder):
     text = str(build_card("me/EXAONE-a", folder, BASE, True, None))
     assert 'Recognizer.load("me/EXAONE-a")\n' in text
     assert '    python tag.py --adapter me/EXAONE-a --text "손흥민은 춘천에서 태어났다."\n' in text
-    settings = json.loads((folder / "training.json").read_text())["settings"]
-    change_json(folder / "training.json", settings=settings | {"precision": "bfloat16"})
-    text = str(build_card("me/EXAONE-a", folder, BASE, True, None))
-    assert 'Recognizer.load("me/EXAONE-a", precision="bfloat16")\n' in text
 
 
 def test_prompt_travels_with_the_card(folder, tmp_path):

@@ -299,7 +299,13 @@ NAMES = ["O", "B-X", "I-X"]
             (["봄", "이"], None),
             Value("string"),
             None,
-            ", row 0: 2 tokens but 0 tags: each token needs one tag",
+            ", row 0: tokens or ner_tags is null. Remove the row from the data set",
+        ),
+        (
+            (None, None),
+            ClassLabel(names=TAGS),
+            None,
+            ", row 0: tokens or ner_tags is null. Remove the row from the data set",
         ),
         (
             (["봄", None], ["B-DT", "O"]),

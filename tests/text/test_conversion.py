@@ -152,7 +152,6 @@ def test_mentions_that_cannot_be_located_have_the_confidence_of_the_answer():
     assert mention["answer_span"] == [0, len(answer)]
 
 
-# Each sentence, written for this test, repeats a failure that the post printed.
 def test_all_but_23_gold_answers_of_klue_are_exact(klue_copy):
     """See "Limits" in docs/conversion.md."""
     inexact = 0
@@ -166,6 +165,7 @@ def test_all_but_23_gold_answers_of_klue_are_exact(klue_copy):
     assert inexact == 23
 
 
+# Each sentence, written for this test, repeats a failure that the post printed.
 @pytest.mark.parametrize(
     ("sentence", "answer", "expected"),
     [

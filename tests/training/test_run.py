@@ -246,5 +246,5 @@ def test_one_step_does_not_learn_in_warmup(flags, chats, learns):
     if learns:
         check_steps(settings, chats)
     else:
-        with pytest.raises(InputError, match=r"are one step, whose learning rate is 0.*--warmup 0"):
+        with pytest.raises(InputError, match=r"is one step, whose learning rate is 0.*--warmup 0"):
             check_steps(settings, chats)
