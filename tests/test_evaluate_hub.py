@@ -154,8 +154,7 @@ def test_copying_flags_reach_the_model(flags, constrain, draft, stand_in, monkey
         (None, [], "nf4"),
     ],
 )
-def test_precision_is_that_of_training(record, flags, precision, adapter, tmp_path, monkeypatch):
-    monkeypatch.setattr("ner.inference.recognizer.LocalRecognizer", lambda **settings: settings)
+def test_precision_is_that_of_training(record, flags, precision, adapter, tmp_path):
     folder = tmp_path / "adapter"
     shutil.copytree(adapter, folder)
     path = folder / "training.json"
@@ -166,9 +165,8 @@ def test_precision_is_that_of_training(record, flags, precision, adapter, tmp_pa
     else:
         path.unlink()
     args = evaluate_hub.parse_args(["--adapter", str(folder), *flags])
-    assert build_recognizer(args)["precision"] == precision
+    assert build_recognizer(args).precision == precision
     if not flags:
-        monkeypatch.undo()
         assert Recognizer.load(str(folder)).model.precision == precision
 
 

@@ -10,7 +10,6 @@ from ner.model.adapter import (
     find_record_folder,
     read_adapter_task,
     read_min_confidence,
-    read_precision,
 )
 from ner.text.answers import Answer
 from ner.text.klue import LABELS
@@ -103,7 +102,7 @@ def build_local_recognizer(
 
     return LocalRecognizer(
         base=find_recognizer_base(adapter, args.adapter, args.model, args.revision),
-        precision=args.precision or read_precision(adapter),
+        precision=args.precision,
         adapter=adapter,
         adapter_name=args.adapter,
         task=task,

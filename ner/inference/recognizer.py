@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ner.cli import InputError
-from ner.model.adapter import read_adapter_config
+from ner.model.adapter import read_adapter_config, read_precision
 from ner.model.device import check_device
 from ner.model.generation import AnswerGenerator, find_shared_prefix
 from ner.model.gpu import check_card
@@ -33,18 +33,18 @@ PROBES = ("가", "A")
 class LocalRecognizer:
     """A base model with its adapter, if it has one. Loads the weights for the first answer.
 
-    `adapter` is the adapter's folder, `adapter_name` the name that the user gave. The training
-    answers of `dataset`, read with `tag_names` and `join`, decide `max_new_tokens` if it is not
-    given. Marked answers are held to exact copies of their sentences unless `constrain` is false,
-    and `draft` tokens of the copy are tried in each call of the model. Raises InputError, before
-    the download, if this machine cannot run or hold the model or if JSON answers are to be
-    constrained.
+    `adapter` is the adapter's folder, `adapter_name` the name that the user gave. Without
+    `precision`, it is that of the adapter's training. The training answers of `dataset`, read with
+    `tag_names` and `join`, decide `max_new_tokens` if it is not given. Marked answers are held to
+    exact copies of their sentences unless `constrain` is false, and `draft` tokens of the copy are
+    tried in each call of the model. Raises InputError, before the download, if this machine cannot
+    run or hold the model or if JSON answers are to be constrained.
     """
 
     def __init__(
         self,
         base: Base,
-        precision: str,
+        precision: str | None,
         adapter: Path | None,
         adapter_name: str,
         task: Task,
@@ -56,6 +56,7 @@ class LocalRecognizer:
         constrain: bool | None = None,
         draft: int | None = None,
     ):
+        precision = precision or read_precision(adapter)
         check_card(precision, emulate=True)
         self.base, self.precision = base, precision
         self.adapter, self.adapter_name = adapter, adapter_name

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ner.cli import InputError
-from ner.model.adapter import find_adapter, find_record_folder, read_adapter_task, read_precision
+from ner.model.adapter import find_adapter, find_record_folder, read_adapter_task
 from ner.model.names import ADAPTER
 from ner.text.answers import Answer
 from ner.text.confidence import find_mentions, round_pieces
@@ -71,7 +71,6 @@ class Recognizer:
         from ner.inference.recognizer import LocalRecognizer, find_recognizer_base
 
         base = find_recognizer_base(folder, adapter, model, revision)
-        precision = precision or read_precision(folder)
         local = LocalRecognizer(base, precision, folder, adapter, task or KLUE_TASK, batch_size)
         return cls(local, min_confidence)
 

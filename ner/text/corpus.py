@@ -48,7 +48,8 @@ def load_split(
 
     Raises InputError, with file and line or with the row, for data that cannot be read or used.
     """
-    source, folder = f"{dataset}, {split}", Path(split_config(dataset)[0])
+    source, name = f"{dataset}, {split}", split_config(dataset)[0]
+    folder = Path(name)
     listed = find_listed_labels(folder)
     path = find_text_file(folder, split)
     if path is None:
@@ -65,7 +66,7 @@ def load_split(
         labels |= find_training_labels(folder)
     labels = choose_labels(labels, listed, source)
     as_words = use_words(rows, join, source)
-    if split_config(dataset)[0] == KLUE and not as_words:
+    if name == KLUE and not as_words:
         return rows
     return encode_rows(rows, tags, list_tags(labels), as_words, source)
 
@@ -92,7 +93,7 @@ def read_tag_names(
     if names:
         written = dict(enumerate(names))
     else:
-        # A tag or a whole list can be null. check_sentence reports it with its row.
+        # A tag or a whole list can be null. encode_rows reports it with its row.
         found = chain.from_iterable(tags or [] for tags in rows["ner_tags"])
         written = {name: name for name in sorted(set(found) - {None})}
     try:

@@ -42,10 +42,13 @@ def find_text_file(folder: Path, split: str) -> Path | None:
     others = {file.name for name in splits for file in list_text_files(folder, name)}
     others = sorted(others | {path.name for path in folder.glob("*.txt")})
     # A data set in the hub's layout may have a LICENSE.txt.
-    is_hubs = any(folder.rglob("*.parquet")) or any(map(has_other_records, folder.glob("*.jsonl")))
-    if others and not is_hubs:
+    if others and not has_hub_files(folder):
         raise InputError(f"{folder}: has no file for the split {split}, only {', '.join(others)}")
     return None
+
+
+def has_hub_files(folder: Path) -> bool:
+    return any(folder.rglob("*.parquet")) or any(map(has_other_records, folder.glob("*.jsonl")))
 
 
 def list_text_files(folder: Path, split: str) -> list[Path]:

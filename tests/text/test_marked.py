@@ -103,16 +103,6 @@ def test_gold_answers_of_the_sample_are_exact():
         assert tag_answer(answer, row["tokens"], "marked")[0] == gold
 
 
-def test_gold_answers_of_klue_are_exact(klue_copy):
-    for split in ("train", "validation"):
-        rows = load_split(str(klue_copy), split)
-        id2label = get_id2label(rows)
-        for row in rows:
-            gold = [id2label[tag] for tag in row["ner_tags"]]
-            answer = write_gold_answer(row["tokens"], gold, "marked")
-            assert tag_answer(answer, row["tokens"], "marked")[0] == gold
-
-
 PIECES = ["<", ">", "\\", ":", " ", "PS", "LC", "손흥민", "가", "가", "㎞", "😀", "\ud83d", "\n"]
 TEXT = st.lists(st.sampled_from(PIECES) | st.characters(), max_size=30).map("".join)
 
