@@ -1,9 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python
-STAND_IN := rehearsal/EXAONE-stand-in
-ADAPTER := rehearsal/EXAONE-stand-in-KLUE-NER-LoRA
-MARKED_ADAPTER := rehearsal/EXAONE-stand-in-marked-LoRA
+REHEARSAL := rehearsal
+SAMPLE := data/sample
+STAND_IN := $(REHEARSAL)/EXAONE-stand-in
+ADAPTER := $(REHEARSAL)/EXAONE-stand-in-KLUE-NER-LoRA
+MARKED_ADAPTER := $(REHEARSAL)/EXAONE-stand-in-marked-LoRA
 
 .PHONY: install install-dev lint test gpu bench clean
 .PHONY: rehearse rehearse-stand-in rehearse-json rehearse-marked
@@ -34,35 +36,36 @@ test: install-dev
 
 # All four scripts on a tiny random EXAONE and 24 sentences of data/sample, with JSON answers and
 # with marked ones. With these settings it memorizes them. That tests the pipeline, not the quality
-# of EXAONE. With --jobs 2, both kinds of answers run at the same time.
+# of EXAONE. With --jobs 2, both kinds of answers run at the same time. The tests run the same
+# commands (tests/rehearsal.py).
 rehearse: export HF_HUB_OFFLINE = 1
 rehearse: rehearse-json rehearse-marked
 
 rehearse-stand-in: install
-	rm -rf rehearsal
+	rm -rf $(REHEARSAL)
 	$(RUN) -m tests.stand_in $(STAND_IN)
 
 rehearse-json: rehearse-stand-in
-	$(RUN) data_processing.py --dataset data/sample --num_samples 24 \
-	    --output rehearsal/train.jsonl
-	$(RUN) train.py --model $(STAND_IN) --data rehearsal/train.jsonl \
-	    --output_dir $(ADAPTER) --checkpoint_dir rehearsal/results --batch_size 8 \
+	$(RUN) data_processing.py --dataset $(SAMPLE) --num_samples 24 \
+	    --output $(REHEARSAL)/train.jsonl
+	$(RUN) train.py --model $(STAND_IN) --data $(REHEARSAL)/train.jsonl \
+	    --output_dir $(ADAPTER) --checkpoint_dir $(REHEARSAL)/results --batch_size 8 \
 	    --gradient_accumulation 2 --max_steps 120 --learning_rate 5e-3 --lr_scheduler constant \
 	    --logging_steps 20
 	$(RUN) upload_hub.py --adapter $(ADAPTER) --base_model nobody/EXAONE-stand-in --dry_run
-	$(RUN) evaluate_hub.py --adapter $(ADAPTER) --dataset data/sample --split train \
-	    --num_samples 24 --output_dir rehearsal/evaluation --min_f1 0.99
+	$(RUN) evaluate_hub.py --adapter $(ADAPTER) --dataset $(SAMPLE) --split train \
+	    --num_samples 24 --output_dir $(REHEARSAL)/evaluation --min_f1 0.99
 
 # Marked answers are longer and take more steps.
 rehearse-marked: rehearse-stand-in
-	$(RUN) data_processing.py --answer marked --dataset data/sample --num_samples 24 \
-	    --output rehearsal/marked.jsonl
-	$(RUN) train.py --model $(STAND_IN) --data rehearsal/marked.jsonl \
-	    --output_dir $(MARKED_ADAPTER) --checkpoint_dir rehearsal/marked-results --batch_size 8 \
+	$(RUN) data_processing.py --answer marked --dataset $(SAMPLE) --num_samples 24 \
+	    --output $(REHEARSAL)/marked.jsonl
+	$(RUN) train.py --model $(STAND_IN) --data $(REHEARSAL)/marked.jsonl \
+	    --output_dir $(MARKED_ADAPTER) --checkpoint_dir $(REHEARSAL)/marked-results --batch_size 8 \
 	    --gradient_accumulation 2 --max_steps 200 --learning_rate 5e-3 --lr_scheduler constant \
 	    --logging_steps 20
-	$(RUN) evaluate_hub.py --adapter $(MARKED_ADAPTER) --dataset data/sample \
-	    --split train --num_samples 24 --output_dir rehearsal/marked-evaluation --min_f1 0.99
+	$(RUN) evaluate_hub.py --adapter $(MARKED_ADAPTER) --dataset $(SAMPLE) \
+	    --split train --num_samples 24 --output_dir $(REHEARSAL)/marked-evaluation --min_f1 0.99
 
 # Everything on this machine's GPU, with a random EXAONE of the real size: 33 GB of disk.
 gpu: install

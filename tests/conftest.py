@@ -8,7 +8,8 @@ import pytest
 from filelock import FileLock
 
 from tests.evaluation.runs import ALL, evaluate
-from tests.helpers import KLUE_COPY, ROOT, SAMPLE, train_until_memorized
+from tests.helpers import KLUE_COPY, ROOT, SAMPLE
+from tests.rehearsal import rehearse
 
 # The hub's client reads these when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -57,41 +58,29 @@ def bert(tmp_path_factory) -> Path:
     return folder
 
 
-def write_chats(folder: Path, **settings: str) -> Path:
-    """Write the training chats of 24 sentences of the sample corpus."""
-    import data_processing
-
-    data_processing.preprocessing_data(
-        str(SAMPLE), folder / "train.jsonl", num_samples=24, **settings
-    )
-    return folder / "train.jsonl"
-
-
 @pytest.fixture(scope="session")
 def chats_file(write_once) -> Path:
     """The training chats of 24 sentences of the sample corpus."""
-    return write_once("data", write_chats) / "train.jsonl"
+    from data_processing import preprocessing_data
+
+    def write(folder: Path) -> None:
+        preprocessing_data(str(SAMPLE), folder / "train.jsonl", num_samples=24)
+
+    return write_once("data", write) / "train.jsonl"
 
 
 @pytest.fixture(scope="session")
-def adapter(stand_in, chats_file, write_once) -> Path:
-    """An adapter that train.py trained in 4-bit until it memorized those sentences."""
-
-    def write(folder: Path) -> None:
-        train_until_memorized(stand_in, chats_file, folder / "EXAONE-adapter")
-
-    return write_once("trained", write) / "EXAONE-adapter"
+def adapter(stand_in, write_once) -> Path:
+    """The adapter of `make rehearse-json`, which has memorized those sentences."""
+    folder = write_once("json", lambda folder: rehearse("rehearse-json", folder, stand_in))
+    return folder / "EXAONE-stand-in-KLUE-NER-LoRA"
 
 
 @pytest.fixture(scope="session")
 def marked_adapter(stand_in, write_once) -> Path:
-    """An adapter that has memorized the marked answers to 24 sentences, `train.jsonl` beside it."""
-
-    def write(folder: Path) -> None:
-        chats = write_chats(folder, answer="marked")
-        train_until_memorized(stand_in, chats, folder / "adapter")
-
-    return write_once("marked", write) / "adapter"
+    """The adapter of `make rehearse-marked`, `marked.jsonl` beside it."""
+    folder = write_once("marked", lambda folder: rehearse("rehearse-marked", folder, stand_in))
+    return folder / "EXAONE-stand-in-marked-LoRA"
 
 
 @pytest.fixture(scope="session")

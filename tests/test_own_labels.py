@@ -4,9 +4,10 @@ import json
 
 import data_processing
 import evaluate_hub
+import train
 import upload_hub
 from ner.model.adapter import read_adapter_task
-from tests.helpers import SAMPLE, train_until_memorized
+from tests.helpers import SAMPLE
 
 SHOP = SAMPLE.with_name("shop")
 LABELS = ["상품", "브랜드", "색상", "가격"]
@@ -17,7 +18,14 @@ def test_all_four_scripts(stand_in, tmp_path, capsys):
     data_processing.main(
         ["--dataset", str(SHOP), "--output", str(chats), "--answer", "marked", "--num_samples", "8"]
     )
-    train_until_memorized(stand_in, chats, adapter, "--max_steps", "40")
+    train.main(
+        [
+            *("--model", str(stand_in), "--data", str(chats), "--output_dir", str(adapter)),
+            *("--checkpoint_dir", str(tmp_path / "results"), "--max_steps", "40"),
+            *("--batch_size", "8", "--gradient_accumulation", "2", "--logging_steps", "20"),
+            *("--learning_rate", "5e-3", "--lr_scheduler", "constant"),
+        ]
+    )
     task = read_adapter_task(adapter)
     assert (list(task.labels), task.kind) == (LABELS, "marked")
     assert "상품(사고파는 물건의 종류나 이름), 브랜드(" in task.system_prompt

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.runs import ALL, MEMORIZED, evaluate
+from tests.evaluation.runs import ALL, evaluate
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +17,6 @@ def uninterrupted_marked(marked_adapter, write_once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_evaluation(adapter, write_once) -> Path:
-    """The folder of an evaluation of the 24 memorized sentences."""
-    return write_once("finished", lambda folder: evaluate(adapter, folder, *MEMORIZED))
+def finished_evaluation(adapter) -> Path:
+    """The folder of the rehearsal's evaluation of the 24 memorized sentences."""
+    return adapter.with_name("evaluation")

@@ -79,7 +79,7 @@ def test_drafts_change_no_answer(marked_model, recognizer, constrain, corpus, wa
 
 def test_drafts_save_calls_of_the_model(marked_adapter, marked_model, recognizer):
     """On sentences whose answers the adapter has memorized."""
-    chats = load_chats(marked_adapter.parent / "train.jsonl")
+    chats = load_chats(marked_adapter.with_name("marked.jsonl"))
     sentences = [chat[1]["content"] for chat in chats]
     answers, _ = answer(marked_model, recognizer, sentences, 16, False, 16)
     copied = [
