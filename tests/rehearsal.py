@@ -13,7 +13,7 @@ def list_commands(target: str, folder: Path, stand_in: Path) -> list[list[str]]:
     Without the target's prerequisite, the stand-in.
     """
     variables = {"RUN": "", "REHEARSAL": folder, "SAMPLE": SAMPLE, "STAND_IN": stand_in}
-    command = ["make", "--dry-run", "--old-file=rehearse-stand-in", target]
+    command = ["make", "--dry-run", "--no-print-directory", "--old-file=rehearse-stand-in", target]
     command += [f"{name}={value}" for name, value in variables.items()]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return [shlex.split(line) for line in done.stdout.replace("\\\n", " ").splitlines()]

@@ -11,6 +11,7 @@ import pytest
 from ner.cli import InputError
 from ner.evaluation.comparison import compare
 from ner.evaluation.predictions import retag
+from ner.evaluation.scores import compute_f1
 from ner.evaluation.summary import compute_metrics
 from ner.evaluation.tables import format_budget, format_scores
 from report import main
@@ -187,13 +188,17 @@ except ValueError:
 
 @pytest.mark.filterwarnings("error")
 def test_five_thousand_predictions_in_seconds(tmp_path, capsys):
+    """Measured in seqeval's F1 alone, because machines differ. It takes 14 to 20 times as long."""
     # KLUE's sentences have 60 characters on average. These are 500, ten times each.
     rows = make_random_rows(500, 7, longest=120) * 10
     rows = [row | {"id": number} for number, row in enumerate(rows)]
     path = write_predictions(tmp_path / "predictions.jsonl", rows)
+    gold = [row["gold"] for row in rows]
     start = time.process_time()
+    compute_f1(gold, gold)
+    computed = time.process_time()
     main([str(path)])
-    seconds = time.process_time() - start
+    f1_seconds, seconds = computed - start, time.process_time() - computed
     with capsys.disabled():
-        print(f"\n5,000 predictions: {seconds:.1f} s of one core")
-    assert seconds < 20
+        print(f"\n5,000 predictions: {seconds:.1f} s of one core, F1 alone {f1_seconds:.1f} s")
+    assert seconds < 40 * f1_seconds
