@@ -213,7 +213,7 @@ def test_saved_threshold_is_used_if_asked(adapter, tmp_path, capsys):
     [
         (
             ["--adapter", "ADAPTER"],
-            r"no threshold is saved with \S+EXAONE-adapter\. .*validation",
+            r"no threshold is saved with \S+KLUE-NER-LoRA\. .*validation",
         ),
         (["--adapter", "none"], "no threshold is saved with none"),
         (
