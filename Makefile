@@ -7,6 +7,9 @@ STAND_IN := $(REHEARSAL)/EXAONE-stand-in
 ADAPTER := $(REHEARSAL)/EXAONE-stand-in-KLUE-NER-LoRA
 MARKED_ADAPTER := $(REHEARSAL)/EXAONE-stand-in-marked-LoRA
 
+# Some containers set this. Then each process compiles PyTorch again, which takes 15 seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install install-dev lint test gpu bench clean
 .PHONY: rehearse rehearse-stand-in rehearse-json rehearse-marked
 
