@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from accelerate.commands.launch import launch_command_parser
-from accelerate.utils.launch import prepare_multi_gpu_env
 
 import evaluate_hub  # noqa: F401
 import ner.evaluation.answering
@@ -71,28 +69,17 @@ def finish(process: multiprocessing.Process) -> int:
     return process.exitcode
 
 
-def list_launch_variables() -> dict[str, str]:
-    """What `accelerate launch` adds to the environment of the processes that it starts."""
-    flags = [
-        *("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"),
-        *("--dynamo_backend", "no", "train.py"),
-    ]
-    environment = prepare_multi_gpu_env(launch_command_parser().parse_args(flags))
-    return {name: value for name, value in environment.items() if name not in os.environ}
-
-
 def run_in_two(folder: Path, target: Callable, *arguments: object) -> str:
-    """Run a function in two processes that know of each other, in the way of `accelerate launch`.
+    """Run a function in two processes that know of each other, as `accelerate launch` does.
 
     Returns what they print. Their logs are in `folder`.
     """
-    variables = list_launch_variables()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     logs, processes = [], []
     for rank in range(2):
-        environment = variables | {
+        environment = {
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
             "WORLD_SIZE": "2",

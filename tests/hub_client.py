@@ -18,8 +18,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from huggingface_hub import constants
-
 from tests.helpers import ROOT
 from tests.loopback_hub import LoopbackHub
 
@@ -48,16 +46,12 @@ class HubClient:
         self.process.communicate()
 
     def run(
-        self, token: str, folder: Path, script: str, *arguments: object, offline: bool = False
+        self, token: str, folder: Path, script: str, *arguments: object
     ) -> subprocess.CompletedProcess:
-        """Run a script of this project in `folder`. Checks that nothing printed holds the token.
-
-        With `offline`, as with HF_HUB_OFFLINE=1.
-        """
+        """Run a script of this project in `folder`. Checks that nothing printed holds the token."""
         command = [str(ROOT / script), *map(str, arguments)]
         outputs = [str(folder / f"{Path(script).name}.{name}") for name in ("stdout", "stderr")]
-        task = [token, str(folder), *outputs, offline, *command]
-        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.write(json.dumps([token, str(folder), *outputs, *command]) + "\n")
         self.process.stdin.flush()
         code = int(self.process.stdout.readline())
         printed = [Path(output).read_text(encoding="utf-8") for output in outputs]
@@ -65,14 +59,11 @@ class HubClient:
         return subprocess.CompletedProcess(command, code, *printed)
 
 
-def run_script(
-    token: str, folder: str, stdout: str, stderr: str, offline: bool, *command: str
-) -> None:
+def run_script(token: str, folder: str, stdout: str, stderr: str, *command: str) -> None:
     """Run a script as Python would, in this process."""
     for number, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ["HF_TOKEN"] = token
-    constants.HF_HUB_OFFLINE = offline
     os.chdir(folder)
     sys.argv = list(command)
     runpy.run_path(command[0], run_name="__main__")

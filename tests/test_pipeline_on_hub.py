@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from tests.helpers import SAMPLE
+from tests.helpers import ROOT, SAMPLE
 from tests.hub_client import HubClient
-from tests.loopback_hub import TOKENS, LoopbackHub, add_base
+from tests.loopback_hub import TOKENS, LoopbackHub, add_base, run_python
 from tests.publishing.helpers import PUBLISHED_FILES, change_json
 
 SENTENCE = "손흥민은 춘천에서 태어났다."
@@ -46,9 +46,9 @@ def client(hub, tmp_path_factory):
         yield client
 
 
-def run_script(client, folder, script, *arguments, offline=False):
+def run_script(client, folder, script, *arguments):
     """Run a script as alice, successfully."""
-    done = client.run("hf_alice", folder, script, *arguments, offline=offline)
+    done = client.run("hf_alice", folder, script, *arguments)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -159,7 +159,10 @@ def test_base_of_the_hub_serves_offline_afterwards_and_stays_at_its_commit(
         *("--adapter", "EXAONE-adapter", "--dataset", SAMPLE),
         *("--num_samples", "4", "--max_new_tokens", "8"),
     ]
-    run_script(client, tmp_path, "evaluate_hub.py", *evaluation, offline=True)
+    command = [ROOT / "evaluate_hub.py", *evaluation]
+    offline = {"HF_HOME": str(client.home), "HF_HUB_OFFLINE": "1"}
+    done = run_python(hub, tmp_path, "hf_alice", *command, **offline)
+    assert done.returncode == 0, done.stderr
     with (tmp_path / "evaluation" / "predictions.jsonl").open() as predictions:
         assert json.loads(predictions.readline())["settings"]["revision"] == commit
     assert len(hub.requests) == before

@@ -2,9 +2,12 @@
 
 import collections
 import json
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +23,7 @@ from ner.model.tensors import hash_adapter
 from ner.publishing.contents import collect_files
 from ner.training.checkpoints import count_steps, is_complete, list_checkpoints
 from tests.forks import finish, run_in_two
+from tests.helpers import ROOT
 from tests.training.faulty_run import run_train, start_run
 from tests.training.helpers import (
     EXACT,
@@ -396,6 +400,19 @@ def test_flags_that_contradict_the_adapter(adapter, command, flags, message):
         train.main(command)
 
 
+def launch(command: list[str]) -> subprocess.CompletedProcess:
+    """Run train.py in two processes, as the README does for several GPUs."""
+    launcher = [
+        *(sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"),
+        *("--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"),
+        *("--dynamo_backend", "no", str(ROOT / "train.py")),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run([*launcher, *command], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    return run
+
+
 def read_curve(folder: Path) -> list[tuple[int, float, float]]:
     """Step, loss and norm of the gradient, step by step."""
     log = json.loads((folder / "adapter" / "training.json").read_text())["log"]
@@ -413,7 +430,7 @@ def test_two_processes_train_as_one(stand_in, chats_file, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     train.main([*build_command(stand_in, uneven_chats, one, *flags), "--no-pack"])
     command = build_command(stand_in, uneven_chats, two, *flags)
-    printed = run_in_two(one, run_train, command)
+    printed = launch(command).stdout
     assert printed.count("chats: 24") == printed.count("saved: ") == 1
     for folder, processes in ((one, 1), (two, 2)):
         run = json.loads((folder / "adapter" / "training.json").read_text())

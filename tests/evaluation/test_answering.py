@@ -91,7 +91,7 @@ def test_answers_made_with_other_settings_are_not_mixed(finished, tmp_path, chan
 
 
 def test_two_processes_share_the_sentences(evaluation, tmp_path):
-    """As with several GPUs."""
+    """As with several GPUs. tests/test_train.py starts them as the README does."""
     flags, uninterrupted = evaluation
     output = tmp_path / "output"
     flags = [*flags, "--output_dir", str(output)]
