@@ -18,6 +18,6 @@ LARGER = {
 
 
 def run_here(script: str, *arguments: object) -> None:
-    """Run a step of a benchmark in this process, which has imported PyTorch."""
+    """Run a script in this process, which has imported PyTorch."""
     module = importlib.import_module(script.removesuffix(".py"))
     module.main([str(argument) for argument in arguments])

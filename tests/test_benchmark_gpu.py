@@ -35,7 +35,7 @@ def flags(tmp_path) -> list[str]:
 
 
 def run_here(step: str, argv: list[str]) -> dict:
-    """Run a step in this process, without the rehearsal, which trains the tests' adapters."""
+    """Run a step in this process, except the rehearsal."""
     if step == "rehearsal":
         return {"seconds": 1.0, "f1": [1.0, 1.0]}
     return gpu_run.run_step(step, gpu.parse_args(argv))

@@ -49,7 +49,7 @@ def gold(monkeypatch) -> GoldModel:
 @pytest.mark.parametrize("kind", ["adapter", "marked_adapter"])
 def test_memorized_sentences_are_tagged(kind, sentences_file, memorized, request, capsys):
     flags = ["--adapter", str(request.getfixturevalue(kind)), str(sentences_file)]
-    capsys.readouterr()  # of the training
+    capsys.readouterr()  # of the rehearsal
     tag.main(flags)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 24
