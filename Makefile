@@ -45,7 +45,7 @@ rehearse: export HF_HUB_OFFLINE = 1
 rehearse: rehearse-json rehearse-marked
 
 rehearse-stand-in: install
-	rm -rf $(REHEARSAL)
+	rm -rf rehearsal
 	$(RUN) -m tests.stand_in $(STAND_IN)
 
 rehearse-json: rehearse-stand-in

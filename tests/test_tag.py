@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import signal
 import sys
@@ -44,6 +45,18 @@ def gold(monkeypatch) -> GoldModel:
     model = GoldModel()
     monkeypatch.setattr(tag, "build_recognizer", lambda args: model)
     return model
+
+
+@pytest.mark.usefixtures("gold")
+def test_progress_bar_has_lines_of_its_own(sentences_file, monkeypatch):
+    """On a terminal, which shows both outputs."""
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "stderr", screen)
+    tag.main(["--adapter", "none", str(sentences_file)])
+    assert "tagging" in screen.getvalue()
+    lines = [line for line in re.split(r"[\r\n]", screen.getvalue()) if "{" in line]
+    assert len([json.loads(line) for line in lines]) == 24
 
 
 @pytest.mark.parametrize("kind", ["adapter", "marked_adapter"])

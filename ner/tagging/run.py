@@ -108,7 +108,9 @@ def tag_documents(
                     progress.incomplete + incomplete,
                 )
                 if process.is_main_process:
-                    write(content, progress)
+                    # On a terminal, the bar would share a line with the content.
+                    with bar.external_write_mode():
+                        write(content, progress)
             bar.update(size - bar.n)
     return progress
 
