@@ -84,6 +84,12 @@ def marked_adapter(stand_in, write_once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finished_evaluation(adapter) -> Path:
+    """The folder of the rehearsal's evaluation of the 24 memorized sentences."""
+    return adapter.with_name("evaluation")
+
+
+@pytest.fixture(scope="session")
 def uninterrupted(adapter, write_once) -> Path:
     """The folder of an uninterrupted evaluation of all 48 sentences."""
     return write_once("uninterrupted", lambda folder: evaluate(adapter, folder, *ALL))

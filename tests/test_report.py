@@ -188,7 +188,7 @@ except ValueError:
 
 @pytest.mark.filterwarnings("error")
 def test_speed_of_five_thousand_predictions(tmp_path, capsys):
-    """Measured in seqeval's F1 alone, because machines differ. It takes 14 to 20 times as long."""
+    """Measured in seqeval's F1 alone, because machines differ. It takes 14 to 23 times as long."""
     # KLUE's sentences have 60 characters on average. These are 500, ten times each.
     rows = make_random_rows(500, 7, longest=120) * 10
     rows = [row | {"id": number} for number, row in enumerate(rows)]
@@ -196,9 +196,12 @@ def test_speed_of_five_thousand_predictions(tmp_path, capsys):
     gold = [row["gold"] for row in rows]
     start = time.process_time()
     f1_score(gold, gold)
-    computed = time.process_time()
+    begin = time.process_time()
     main([str(path)])
-    f1_seconds, seconds = computed - start, time.process_time() - computed
+    end = time.process_time()
+    f1_score(gold, gold)  # again, in case the machine has become slower
+    f1_seconds = (begin - start + time.process_time() - end) / 2
+    seconds = end - begin
     with capsys.disabled():
         print(f"\n5,000 predictions: {seconds:.1f} s of one core, F1 alone {f1_seconds:.1f} s")
     assert seconds < 40 * f1_seconds

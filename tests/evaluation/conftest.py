@@ -14,9 +14,3 @@ def uninterrupted_marked(marked_adapter, write_once) -> Path:
         "uninterrupted-marked",
         lambda folder: evaluate(marked_adapter, folder, *ALL, "--draft", "0"),
     )
-
-
-@pytest.fixture(scope="session")
-def finished_evaluation(adapter) -> Path:
-    """The folder of the rehearsal's evaluation of the 24 memorized sentences."""
-    return adapter.with_name("evaluation")
